@@ -1,5 +1,5 @@
-//! The composition root: what a configuration makes of the parts. `up`, `worker`, `serve` and `recover`
-//! build their pipeline and their service here, so that all run the same.
+//! The composition root: what a configuration makes of the parts. `up`, `worker`, `serve` and
+//! `recover` build their pipeline and their service here, so that all run the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,8 +62,8 @@ impl Engines {
         })
     }
 
-    /// What a process with a service does beside its requests, until shutdown: it keeps the sums over
-    /// all accounts, and looks after the log and the store.
+    /// What a process with a service does beside its requests, until shutdown: it keeps the sums
+    /// over all accounts, and looks after the log and the store.
     pub async fn look_after(self, config: HttpConfig, health: Arc<Health>, shutdown: Shutdown) {
         let metrics = self.metrics.clone();
         let sums = queries::keep(

@@ -1,6 +1,7 @@
 //! The command line tool.
 
-/// Rating allocates a few short lists per account and chunk; this allocator is measurably faster at it than the system's.
+/// Rating allocates a few short lists per account and chunk; this allocator is measurably faster at
+/// it than the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

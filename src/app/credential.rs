@@ -1,8 +1,8 @@
-//! What others read of a badge: the metadata of ERC-721, and credentials of Open Badges 3.0 as signed
-//! JWTs (VC-JWT). Pure: the same grant, rules and issuer give the same JSON.
+//! What others read of a badge: the metadata of ERC-721, and credentials of Open Badges 3.0 as
+//! signed JWTs (VC-JWT). Pure: the same grant, rules and issuer give the same JSON.
 //!
-//! None of it names the account, but the credential, which its earner alone is given: there the account
-//! is a salted hash, by which whoever knows the id can check whose badge it is.
+//! None of it names the account, but the credential, which its earner alone is given: there the
+//! account is a salted hash, by which whoever knows the id can check whose badge it is.
 
 use std::fmt;
 
@@ -23,8 +23,8 @@ use crate::store::badges::{Grant, SigningKey};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer(pub String);
 
-/// Bits of a status list: the least that the specification allows, so that a list says nothing by its
-/// length.
+/// Bits of a status list: the least that the specification allows, so that a list says nothing by
+/// its length.
 const STATUS_BITS: usize = 131_072;
 const CONTEXT_CREDENTIAL: &str = "https://www.w3.org/ns/credentials/v2";
 const CONTEXT_BADGE: &str = "https://purl.imsglobal.org/spec/ob/v3p0/context-3.0.3.json";
@@ -157,11 +157,11 @@ impl Issuer {
         self.claimed(claims, &id, grant.granted_at)
     }
 
-    /// Whether a badge was taken back, as a signed status list of its own. The list of one says no more
-    /// than its address does, which whoever asks for it was given.
+    /// Whether a badge was taken back, as a signed status list of its own. The list of one says no
+    /// more than its address does, which whoever asks for it was given.
     ///
-    /// It is valid since what it says has been so, not since it is asked for: verifiers whose clock is
-    /// behind would refuse it.
+    /// It is valid since what it says has been so, not since it is asked for: verifiers whose clock
+    /// is behind would refuse it.
     pub fn status(&self, grant: &Grant, key: &SigningKey) -> String {
         let since = grant.revoked.as_ref().map(|revoked| revoked.at);
         let since = since.unwrap_or(grant.granted_at);

@@ -25,8 +25,9 @@ impl Batch {
     }
 }
 
-/// The texts of a column: a code per row, and each text that occurs. What is to be looked up per text
-/// is looked up once per batch. A long list of texts may hold the same one under several codes.
+/// The texts of a column: a code per row, and each text that occurs. What is to be looked up per
+/// text is looked up once per batch. A long list of texts may hold the same one under several
+/// codes.
 #[derive(Clone, Debug, Default)]
 pub struct Texts {
     codes: Vec<u32>,

@@ -105,8 +105,8 @@ impl Batch {
         }
     }
 
-    /// A column of numbers that was read: points in micropoints, times in milliseconds, dates in days
-    /// since 1970, flags as 0 and 1.
+    /// A column of numbers that was read: points in micropoints, times in milliseconds, dates in
+    /// days since 1970, flags as 0 and 1.
     pub fn numbers(&self, column: Column) -> Option<&Scalars<i64>> {
         match &self.columns[column as usize] {
             ReadColumn::Numbers(numbers) => Some(numbers),

@@ -123,8 +123,8 @@ impl ArchiveWriter {
         })
     }
 
-    /// Adds rows. The bytes of a file depend on its rows and on how they came together: the same rows
-    /// in the same portions give the same bytes.
+    /// Adds rows. The bytes of a file depend on its rows and on how they came together: the same
+    /// rows in the same portions give the same bytes.
     ///
     /// # Errors
     /// An amount of points or a count that its column cannot hold.

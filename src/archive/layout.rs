@@ -13,9 +13,9 @@ use crate::domain::time::{Day, Month};
 /// A folder of the archive: `month=2026-11/day=2026-11-22`.
 ///
 /// `month` is the month in which rows are booked, as statements have them; `day` the UTC day of log
-/// time, when records were received. By the event's own day a folder would still change 35 days later;
-/// like this a folder is complete once the audit has passed its day, and the few events that were
-/// received on another day than they were made are found by the column `event_time`.
+/// time, when records were received. By the event's own day a folder would still change 35 days
+/// later; like this a folder is complete once the audit has passed its day, and the few events that
+/// were received on another day than they were made are found by the column `event_time`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Folder {
     /// The month in which its rows are booked.
@@ -40,8 +40,8 @@ impl fmt::Display for Folder {
     }
 }
 
-/// The name of a file: the records that it holds what was accepted of. Writing the same again replaces
-/// the same file.
+/// The name of a file: the records that it holds what was accepted of. Writing the same again
+/// replaces the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileName {
     /// The epoch of the log.

@@ -84,8 +84,8 @@ impl ArchiveStore {
         Ok(self.files.get(path).await?)
     }
 
-    /// Folders and names of the files in which rows of this month are booked, or of all months. In no
-    /// order.
+    /// Folders and names of the files in which rows of this month are booked, or of all months. In
+    /// no order.
     pub fn files(
         &self,
         month: Option<Month>,
@@ -99,8 +99,8 @@ impl ArchiveStore {
         ours.boxed()
     }
 
-    /// Says what is covered of a source partition, unless that was said before as of this place in the
-    /// audit log: then what was said first holds. What holds.
+    /// Says what is covered of a source partition, unless that was said before as of this place in
+    /// the audit log: then what was said first holds. What holds.
     ///
     /// # Errors
     /// As [`ArchiveStore::put`]; or a file was damaged.
@@ -198,7 +198,8 @@ impl ArchiveStore {
     }
 }
 
-/// The name of a file that says what is covered of a source partition, as of a record of `ledger.cuts`.
+/// The name of a file that says what is covered of a source partition, as of a record of
+/// `ledger.cuts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct CoverageName {
     epoch: Epoch,

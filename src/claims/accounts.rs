@@ -73,8 +73,8 @@ fn line(fields: &[String]) -> io::Result<Vec<u8>> {
         .map_err(|error| io::Error::other(error.to_string()))
 }
 
-/// Writes the file, and gives its index, which is a file as well: a line for every block of accounts,
-/// with the place where it begins and its first account.
+/// Writes the file, and gives its index, which is a file as well: a line for every block of
+/// accounts, with the place where it begins and its first account.
 ///
 /// # Errors
 /// Those of `out`.

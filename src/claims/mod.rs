@@ -1,9 +1,9 @@
 //! The files of a closed month, byte for byte: those from which people claim, those from which the
 //! next close continues, and how each is checked.
 //!
-//! A file is a function of the close alone. Its entries are in order of addresses or accounts, and the
-//! keys of its objects in a fixed order, so that the same close always gives the same bytes. Nothing
-//! here knows where files lie.
+//! A file is a function of the close alone. Its entries are in order of addresses or accounts, and
+//! the keys of its objects in a fixed order, so that the same close always gives the same bytes.
+//! Nothing here knows where files lie.
 
 mod accounts;
 pub mod check;

@@ -14,8 +14,8 @@ pub enum FileKind {
     OpenZeppelin,
     /// What all closes so far have paid, in the same form.
     Cumulative,
-    /// What the close pays, with proofs, for Uniswap's distributor. There are several files if there
-    /// are many claims.
+    /// What the close pays, with proofs, for Uniswap's distributor. There are several files if
+    /// there are many claims.
     Uniswap(u32),
     /// What the close pays, for Sablier's airdrops.
     Sablier,

@@ -1,5 +1,5 @@
-//! A tree as `@openzeppelin/merkle-tree` dumps and loads it, format `standard-v1`: one node or value
-//! per line.
+//! A tree as `@openzeppelin/merkle-tree` dumps and loads it, format `standard-v1`: one node or
+//! value per line.
 
 use std::io::{self, Write};
 

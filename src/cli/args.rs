@@ -109,7 +109,8 @@ pub enum Command {
     /// Freeze and show the weights of votes.
     #[command(subcommand)]
     Governance(GovernanceCommand),
-    /// Take back what a request earned and cost: its provider's and user's points, every referrer's share, and the charge.
+    /// Take back what a request earned and cost: its provider's and user's points, every referrer's
+    /// share, and the charge.
     #[command(
         after_help = "Example:\n  tidemark reverse alice --source gateway-eu-1 --id r-1 --time 2026-11-22T07:01:02.123Z --reason 'the model answered nonsense'"
     )]
@@ -136,7 +137,8 @@ pub enum Command {
     Leaderboard(LeaderboardArgs),
     /// Show a user's requests on one day, and how each was rated.
     Usage(UsageArgs),
-    /// Show the badges of accounts, take them back, and replace the key that signs their credentials.
+    /// Show the badges of accounts, take them back, and replace the key that signs their
+    /// credentials.
     #[command(subcommand, after_help = badges::EXAMPLES)]
     Badges(BadgesCommand),
     /// List seasons, and freeze the leaderboards of those that have ended.
@@ -182,7 +184,8 @@ tidemark resume --all --reason 'fixed the permissions of the credentials'"
     /// result with what was posted.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Compare every account row with the archive of requests and the awards. Needs archive.location.
+    /// Compare every account row with the archive of requests and the awards. Needs
+    /// archive.location.
     #[command(after_help = verify::EXAMPLES)]
     Verify(VerifyArgs),
     /// Wait until everything sent so far is visible in statements.
@@ -236,8 +239,8 @@ pub enum ConfigCommand {
 /// `audit`.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// Show how far the audit of each source partition is. Chunk numbers have gaps: a partition that
-    /// becomes idle takes a number without a chunk.
+    /// Show how far the audit of each source partition is. Chunk numbers have gaps: a partition
+    /// that becomes idle takes a number without a chunk.
     Status(JsonArg),
     /// List what the auditor found: epoch, source partition, chunk, posting block and account.
     Findings {

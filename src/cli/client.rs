@@ -22,7 +22,8 @@ const PROVED_FOR: Duration = Duration::from_secs(1);
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// An HTTP client that finds `up` through its data directory, again with each request: it may have been restarted elsewhere.
+/// An HTTP client that finds `up` through its data directory, again with each request: it may have
+/// been restarted elsewhere.
 #[derive(Clone)]
 pub struct Client {
     agent: Agent,
@@ -114,8 +115,8 @@ impl Client {
         }
     }
 
-    /// The address of `up`, and the key to be sent there. The listener has proved that it knows the key: what `up.json` says may be out of date, and
-    /// the port another program's.
+    /// The address of `up`, and the key to be sent there. The listener has proved that it knows the
+    /// key: what `up.json` says may be out of date, and the port another program's.
     fn partner(&self) -> Result<(Running, String), NoAnswer> {
         let running = self.running()?;
         let key = self.key();

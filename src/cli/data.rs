@@ -98,7 +98,8 @@ impl DataDir {
     /// Whether a process owns the directory. Changes nothing, not even where there is none.
     pub fn is_owned(&self) -> bool {
         let lock = File::open(self.0.join("lock"));
-        // Shared, so that two who look do not see each other; whoever wants to own it meanwhile tries again.
+        // Shared, so that two who look do not see each other; whoever wants to own it meanwhile
+        // tries again.
         lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
@@ -107,8 +108,8 @@ impl DataDir {
         self.running().filter(|_| self.is_owned())
     }
 
-    /// What the owner says of itself. May be left over from one that was killed: only while somebody owns the directory does it mean
-    /// anything.
+    /// What the owner says of itself. May be left over from one that was killed: only while
+    /// somebody owns the directory does it mean anything.
     pub fn running(&self) -> Option<Running> {
         let text = fs::read(self.running_path()).ok()?;
         serde_json::from_slice(&text).ok()

@@ -1,5 +1,5 @@
-//! What needs no installation: what the program says about itself (its configuration, its shell completions,
-//! its man pages), and checks of claim files.
+//! What needs no installation: what the program says about itself (its configuration, its shell
+//! completions, its man pages), and checks of claim files.
 
 use std::path::Path;
 

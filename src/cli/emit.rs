@@ -67,7 +67,8 @@ fn kafka(config: &Config, runtime: &Handle, shutdown: &Shutdown) -> Done<Destina
 
 fn up(config: &Config, args: &EmitArgs) -> Destination {
     let client = Client::new(DataDir::new(&config.data));
-    // A first look, so that a forgotten `up` is named at once and not after all patience. It may be starting.
+    // A first look, so that a forgotten `up` is named at once and not after all patience. It may be
+    // starting.
     let within = args.patience.min(READY_WITHIN);
     if let Err(error) = client.get_within("/readyz", within) {
         eprintln!(
@@ -107,7 +108,8 @@ impl Stream {
         } else {
             Faults::USUAL
         };
-        // Another run of the same seed is another set of requests, unless it is told to be the same ones by --at.
+        // Another run of the same seed is another set of requests, unless it is told to be the same
+        // ones by --at.
         let source = format!("emit-{seed:x}-{:x}", start.0);
         Stream {
             generator: Generator::new(Market {
@@ -229,7 +231,8 @@ fn send_file(destination: &Destination, args: &EmitArgs, path: &Path, shutdown: 
     }
 }
 
-/// The lines, read by a thread of its own: standard input may stay silent for ever, and a stop must not wait for it.
+/// The lines, read by a thread of its own: standard input may stay silent for ever, and a stop must
+/// not wait for it.
 fn read_ahead(path: &Path) -> Done<Receiver<io::Result<Taken>>> {
     let mut reader = lines::open(path)?;
     let (lines, taken) = sync_channel(LINES_AHEAD);
@@ -244,7 +247,8 @@ fn read_ahead(path: &Path) -> Done<Receiver<io::Result<Taken>>> {
     Ok(taken)
 }
 
-/// The user and the line; `None` for an empty one. What cannot be read need not be sent: `up` would refuse it in the same words.
+/// The user and the line; `None` for an empty one. What cannot be read need not be sent: `up` would
+/// refuse it in the same words.
 fn readable(number: u64, taken: Taken) -> Result<Option<(String, Line)>, Vec<Refused>> {
     let refused = |code: &str, field: Option<&str>, detail: String| Refused {
         number,

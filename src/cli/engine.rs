@@ -1,4 +1,5 @@
-//! The log and the store: those of a data directory, opened by the one process that owns it, or Kafka and DynamoDB elsewhere.
+//! The log and the store: those of a data directory, opened by the one process that owns it, or
+//! Kafka and DynamoDB elsewhere.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,13 +37,14 @@ use crate::store::embedded::{EmbeddedClient, EmbeddedStore};
 use crate::store::meter::StoreMeter;
 use crate::store::{protection, tables};
 
-/// How long to wait for another short command to let go of the data directory, or for an `up` that is starting.
+/// How long to wait for another short command to let go of the data directory, or for an `up` that
+/// is starting.
 const OWNER_WAIT: Duration = Duration::from_secs(15);
 /// How long a running `up` may take to say that it is ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(5);
 const OWNER_POLL: Duration = Duration::from_millis(50);
-/// The embedded store does one thing at a time. More batches in its queue make nothing faster, and whoever writes a single row waits
-/// behind them.
+/// The embedded store does one thing at a time. More batches in its queue make nothing faster, and
+/// whoever writes a single row waits behind them.
 const EMBEDDED_BATCH_CONCURRENCY: usize = 2;
 
 const NO_ARCHIVE_REGION: &str = "no AWS region found for the archive; set archive.region (such as \"eu-central-1\"), AWS_REGION, or a region in the AWS profile";
@@ -104,7 +106,8 @@ pub async fn find_owner(data: &DataDir) -> Done<Owner> {
     }
 }
 
-/// Whether it answers requests. It may not take events at present: that is no reason not to ask it why.
+/// Whether it answers requests. It may not take events at present: that is no reason not to ask it
+/// why.
 async fn is_serving(client: &Client) -> bool {
     let client = client.clone();
     let ask = move || client.get_within("/readyz", READY_WITHIN);
@@ -176,7 +179,8 @@ impl Engine {
         }
     }
 
-    /// Opens log and store, and creates what is missing of topics and tables. Says what it found where it is worth an operator's look.
+    /// Opens log and store, and creates what is missing of topics and tables. Says what it found
+    /// where it is worth an operator's look.
     pub async fn open(owned: Owned, data: &DataDir, config: &Config) -> Done<Engine> {
         let metrics = Arc::new(Metrics::new());
         let specs = topic_specs(config)?;
@@ -375,8 +379,8 @@ pub async fn connect(
     Ok(DynamoDb::new(&settings, meter, Arc::new(SystemClock)))
 }
 
-/// With the region and the credentials of AWS's chain. A server of one's own without TLS (DynamoDB Local) takes any key, so there
-/// they are looked for only where the environment names them.
+/// With the region and the credentials of AWS's chain. A server of one's own without TLS (DynamoDB
+/// Local) takes any key, so there they are looked for only where the environment names them.
 async fn signed(config: &StoreConfig, settings: DynamoSettings) -> Done<DynamoSettings> {
     let endpoint = config.endpoint.as_deref().unwrap_or_default();
     let region = config.region.clone();
@@ -446,8 +450,8 @@ pub async fn archive(config: &ArchiveConfig) -> Done<Option<ArchiveSetup>> {
     }))
 }
 
-/// Where the files of closed months lie; `None`: that is not configured. Without Kafka and DynamoDB it is
-/// a directory in the data directory.
+/// Where the files of closed months lie; `None`: that is not configured. Without Kafka and DynamoDB
+/// it is a directory in the data directory.
 pub async fn closing(config: &Config) -> Done<Option<Objects>> {
     let ClosingConfig {
         location,

@@ -1,4 +1,5 @@
-//! A generator of usage events: one seed, one stream. Users and providers follow Zipf's law, as marketplaces do.
+//! A generator of usage events: one seed, one stream. Users and providers follow Zipf's law, as
+//! marketplaces do.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -64,7 +65,8 @@ pub struct Faults {
     pub resent: u32,
     /// Hours or days old.
     pub late: u32,
-    /// Readable, but refused by rating: an unknown service, the future, the far past, other content under an old id.
+    /// Readable, but refused by rating: an unknown service, the future, the far past, other content
+    /// under an old id.
     pub unratable: u32,
     /// Not readable at all; the HTTP service refuses them.
     pub malformed: u32,

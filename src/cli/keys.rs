@@ -1,4 +1,5 @@
-//! `tidemark keys`: API keys; and the key with which commands of this machine talk to their own `up`.
+//! `tidemark keys`: API keys; and the key with which commands of this machine talk to their own
+//! `up`.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -83,7 +84,8 @@ fn key_row(key: &KeyInfo) -> Vec<String> {
     ]
 }
 
-/// The key of this machine's commands, in a file of the data directory that only its owner can read. Made if there is none that is good.
+/// The key of this machine's commands, in a file of the data directory that only its owner can
+/// read. Made if there is none that is good.
 pub async fn local_key(commands: &Commands, file: &Path) -> Done {
     if let Ok(text) = fs::read_to_string(file)
         && commands.is_good_key(text.trim()).await?
@@ -105,7 +107,8 @@ pub fn read_local_key(file: &Path) -> Done<String> {
     Ok(text.trim().to_owned())
 }
 
-/// A file of its own with the right permissions from its first moment, then in place of the old one.
+/// A file of its own with the right permissions from its first moment, then in place of the old
+/// one.
 fn write_secret(file: &Path, text: &str) -> std::io::Result<()> {
     let part = file.with_extension("part");
     drop(fs::remove_file(&part));

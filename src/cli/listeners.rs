@@ -44,7 +44,8 @@ pub async fn listen(address: SocketAddr) -> Done<TcpListener> {
 }
 
 impl Listeners {
-    /// Opens `listen`; and a free port on loopback for commands, unless `listen` serves those as well.
+    /// Opens `listen`; and a free port on loopback for commands, unless `listen` serves those as
+    /// well.
     pub async fn open(config: &Config) -> Done<Listeners> {
         let tls = load_tls(config.tls.as_ref())?;
         let listener = listen(config.listen).await?;

@@ -82,7 +82,8 @@ pub fn main() -> ExitCode {
     ExitCode::from(failure.report(format))
 }
 
-/// Whether it runs until it is stopped. Other commands print results, and say nothing else unless something is wrong.
+/// Whether it runs until it is stopped. Other commands print results, and say nothing else unless
+/// something is wrong.
 fn is_service(cli: &Cli) -> bool {
     matches!(
         cli.command,

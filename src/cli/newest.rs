@@ -1,4 +1,5 @@
-//! A partition's records from where they are wanted: from an offset, since a time, or the newest ones, on whatever log there is.
+//! A partition's records from where they are wanted: from an offset, since a time, or the newest
+//! ones, on whatever log there is.
 
 use std::collections::VecDeque;
 
@@ -16,7 +17,8 @@ const LIMIT: ReadLimit = ReadLimit {
     records: 1_000,
     bytes: 4 * 1024 * 1024,
 };
-/// Log time may step back from record to record, if the clock of a broker does. So much earlier is begun to read; what is too old is passed over.
+/// Log time may step back from record to record, if the clock of a broker does. So much earlier is
+/// begun to read; what is too old is passed over.
 const CLOCK_STEP_MS_MAX: i64 = 10 * MINUTE_MS;
 /// Most offsets by which reading steps back for the newest records at a time.
 const STEP_BACK_MAX: u64 = 10_000;
@@ -35,7 +37,8 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// One for each of these partitions, in order. A log elsewhere takes its time for each look; so they are opened at once.
+    /// One for each of these partitions, in order. A log elsewhere takes its time for each look; so
+    /// they are opened at once.
     pub async fn open_all(
         session: &'a Session,
         topic: Topic,
@@ -69,7 +72,8 @@ impl<'a> Reader<'a> {
         Ok(reader)
     }
 
-    /// The first offset of a record that was taken at `at` or later, if log time never stepped back.
+    /// The first offset of a record that was taken at `at` or later, if log time never stepped
+    /// back.
     async fn search(&self, at: Millis) -> Done<Offset> {
         let (mut low, mut high) = (self.next, self.end);
         while low < high {
@@ -77,7 +81,8 @@ impl<'a> Reader<'a> {
             let read = self.read(middle, ReadLimit::ONE).await?;
             match read.first() {
                 Some(record) if record.append_time < at => low = record.offset.next(),
-                // Nothing from the middle on, or something newer: whatever is wanted first stands before it.
+                // Nothing from the middle on, or something newer: whatever is wanted first stands
+                // before it.
                 _ => high = middle,
             }
         }
@@ -109,7 +114,8 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    /// The newest `count` of the records that are left and that `pick` makes something of; oldest first.
+    /// The newest `count` of the records that are left and that `pick` makes something of; oldest
+    /// first.
     async fn newest<T>(
         mut self,
         count: usize,
@@ -138,7 +144,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The newest `count` of what `pick` makes of the records of these partitions, in log order: by log time, and within a partition as they stand.
+/// The newest `count` of what `pick` makes of the records of these partitions, in log order: by log
+/// time, and within a partition as they stand.
 pub async fn newest<T>(
     session: &Session,
     topic: Topic,

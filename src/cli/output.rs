@@ -15,7 +15,8 @@ use crate::ops::config::LogFormat;
 use crate::ops::logging;
 use crate::store::db::StoreError;
 
-/// Characters of a cell that a table shows: every id whole, and no column wider than people can read.
+/// Characters of a cell that a table shows: every id whole, and no column wider than people can
+/// read.
 const CELL_CHARS_MAX: usize = 200;
 
 /// How a command ended, other than well.
@@ -123,7 +124,8 @@ pub fn counted(count: u64, noun: &str) -> String {
     format!("{count} {noun}{ending}")
 }
 
-/// Text as a terminal may be given it: what was stored or typed must not steer it. Control characters but the line feed are escaped.
+/// Text as a terminal may be given it: what was stored or typed must not steer it. Control
+/// characters but the line feed are escaped.
 fn printable(text: &str) -> Cow<'_, str> {
     let steers = |c: char| c.is_control() && c != '\n';
     if !text.contains(steers) {
@@ -188,7 +190,8 @@ impl Out {
         self.raw(&text)
     }
 
-    /// Columns under their titles; columns of numbers (`>` before the title) stand to the right. Long cells are cut (`…`).
+    /// Columns under their titles; columns of numbers (`>` before the title) stand to the right.
+    /// Long cells are cut (`…`).
     pub fn table(&mut self, titles: &[&str], rows: &[Vec<String>]) -> Done {
         let is_right: Vec<bool> = titles.iter().map(|title| title.starts_with('>')).collect();
         let head: Vec<String> = titles

@@ -14,8 +14,8 @@ const OWN_ENTRIES: [&str; 7] = [
 /// Permission bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
 
-/// Makes the directory if it is not there, and closes it and what tidemark keeps in it to other users.
-/// From then on, this process creates files that only its user can read.
+/// Makes the directory if it is not there, and closes it and what tidemark keeps in it to other
+/// users. From then on, this process creates files that only its user can read.
 ///
 /// A directory that holds other things as well is left as it is (`--data .` must not lock a home
 /// directory); what tidemark keeps there is closed all the same.
@@ -37,8 +37,8 @@ pub(super) fn make_private(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes all permissions of others away, from what is in a directory first. Where that fails, the rest is
-/// closed all the same.
+/// Takes all permissions of others away, from what is in a directory first. Where that fails, the
+/// rest is closed all the same.
 fn close(path: &Path) {
     if let Err(error) = try_close(path) {
         tracing::warn!(

@@ -69,8 +69,8 @@ impl RequestFacts {
 }
 
 impl Recent {
-    /// Looks at the newest events that have been rated, in some of the partitions, and at the rejects
-    /// of the same time.
+    /// Looks at the newest events that have been rated, in some of the partitions, and at the
+    /// rejects of the same time.
     pub async fn read(session: &Session) -> Done<Recent> {
         let partitions = sample(session.partitions.source);
         let since = session.now().plus(-RECENT_MS);

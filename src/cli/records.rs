@@ -81,8 +81,8 @@ async fn partitions(session: &Session, topic: Topic, only: Option<u32>) -> Done<
     }
 }
 
-/// The names of added services, by the plain names that stand for them where only the number is known. Without a store there are none: the log can be
-/// read all the same.
+/// The names of added services, by the plain names that stand for them where only the number is
+/// known. Without a store there are none: the log can be read all the same.
 async fn service_names(session: &Session) -> BTreeMap<String, String> {
     let Ok(versions) = session.queries().rules_in_force(session.now()).await else {
         return BTreeMap::new();

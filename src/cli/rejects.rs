@@ -1,7 +1,8 @@
 //! `tidemark rejects`: what was refused, and what becomes of it.
 //!
-//! While `up` runs it owns the log, so redriving and discarding go through its HTTP service, and the audit trail names this machine's key.
-//! Otherwise the command works on log and store itself, in a cluster above all.
+//! While `up` runs it owns the log, so redriving and discarding go through its HTTP service, and
+//! the audit trail names this machine's key. Otherwise the command works on log and store itself,
+//! in a cluster above all.
 
 use std::io::Read as _;
 use std::path::Path;

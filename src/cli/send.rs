@@ -1,4 +1,5 @@
-//! Sends events to `up`, or into Kafka, until they are acknowledged: several batches in flight, the events of one user in order.
+//! Sends events to `up`, or into Kafka, until they are acknowledged: several batches in flight, the
+//! events of one user in order.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -117,7 +118,8 @@ pub struct Senders {
 }
 
 impl Senders {
-    /// Starts them. Each tries for `patience`, or until shutdown, to get a batch acknowledged before all give up. `on_refused` is told of every refused event.
+    /// Starts them. Each tries for `patience`, or until shutdown, to get a batch acknowledged
+    /// before all give up. `on_refused` is told of every refused event.
     pub fn start(
         destination: &Destination,
         patience: Duration,
@@ -152,7 +154,8 @@ impl Senders {
         &self.tally
     }
 
-    /// Queues an event of `user`; blocks while its sender is behind. `false`: sending has been given up.
+    /// Queues an event of `user`; blocks while its sender is behind. `false`: sending has been
+    /// given up.
     pub fn send(&self, user: &str, line: Line) -> bool {
         let hash = xxhash_rust::xxh3::xxh3_64(user.as_bytes());
         let queue = usize::try_from(hash % SENDERS as u64).unwrap_or(0);
@@ -232,13 +235,14 @@ impl Sender {
         Ok(())
     }
 
-    /// Whether to try again what has been tried since `start`. Who asked this process to stop does not want to wait for `up`.
+    /// Whether to try again what has been tried since `start`. Who asked this process to stop does
+    /// not want to wait for `up`.
     fn is_patient(&self, start: Instant) -> bool {
         start.elapsed() < self.patience && !self.shutdown.is_requested()
     }
 
-    /// What is left of the patience: an attempt may not take longer, or who accepts connections and never answers would be waited for
-    /// without an end.
+    /// What is left of the patience: an attempt may not take longer, or who accepts connections and
+    /// never answers would be waited for without an end.
     fn left(&self, start: Instant) -> Duration {
         let left = self.patience.saturating_sub(start.elapsed());
         left.max(ATTEMPT_MIN)
@@ -258,7 +262,8 @@ impl Sender {
         }
     }
 
-    /// A log waits for its brokers without an end of its own. What it has been given it may append later all the same.
+    /// A log waits for its brokers without an end of its own. What it has been given it may append
+    /// later all the same.
     async fn bounded(&self, left: Duration, append: impl Future<Output = Attempt>) -> Attempt {
         let until_stopped = self.shutdown.bounded(STOP_WITHIN, append);
         let answered = tokio::time::timeout(left, until_stopped).await;
@@ -312,7 +317,8 @@ fn post(client: &Client, batch: &[Line], within: Duration) -> Attempt {
 /// Lines have none.
 const NO_HEADERS: &Headers = &Headers::new();
 
-/// What the edge would have done: refuses what can never be read, and takes a batch whole or not at all.
+/// What the edge would have done: refuses what can never be read, and takes a batch whole or not at
+/// all.
 async fn append(log: &dyn Log, partitions: u32, batch: &[Line]) -> Attempt {
     let mut by_partition: BTreeMap<Partition, Vec<NewRecord>> = BTreeMap::new();
     let mut bad = Vec::new();

@@ -1,4 +1,5 @@
-//! `tidemark serve`: the HTTP service on Kafka and DynamoDB. It keeps nothing of its own; any number may run.
+//! `tidemark serve`: the HTTP service on Kafka and DynamoDB. It keeps nothing of its own; any
+//! number may run.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -129,7 +130,8 @@ fn check(config: &Config) -> Done {
     ))
 }
 
-/// Waits for a broker that is not there yet; a topic that is missing is told. `None`: stopped meanwhile.
+/// Waits for a broker that is not there yet; a topic that is missing is told. `None`: stopped
+/// meanwhile.
 async fn partitions(log: &dyn Log, shutdown: &Shutdown) -> Done<Option<Partitions>> {
     let mut shutdown = shutdown.clone();
     let mut is_told = false;

@@ -30,7 +30,8 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// What a command does to the data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Works on data that is there. A directory without any is most likely mistyped: it is refused, and stays as it is.
+    /// Works on data that is there. A directory without any is most likely mistyped: it is refused,
+    /// and stays as it is.
     Existing,
     /// Begins a marketplace: what is missing is created.
     Create,
@@ -172,8 +173,8 @@ impl Session {
     }
 }
 
-/// Where was looked, whole, and what to do about either mistake: looking in the wrong place, or too early.
-/// A command must not look at other tables than the process that owns the directory does.
+/// Where was looked, whole, and what to do about either mistake: looking in the wrong place, or too
+/// early. A command must not look at other tables than the process that owns the directory does.
 fn another_store(running: &Running) -> Failure {
     let (its, ours) = match running.serves_store {
         true => ("embedded", "dynamodb"),

@@ -15,8 +15,9 @@ use crate::store::db::{Db, Item, Table};
 use crate::store::dynamo::DynamoDb;
 use crate::store::{pages, tables};
 
-/// Copies every item into the store that another configuration names. Its tables must be empty, so that repeating it after an
-/// interruption means beginning with empty tables again, and nothing is ever mixed.
+/// Copies every item into the store that another configuration names. Its tables must be empty, so
+/// that repeating it after an interruption means beginning with empty tables again, and nothing is
+/// ever mixed.
 pub async fn copy(session: &Session, into: &Path) -> Done {
     if session.workers == Workers::Up {
         return Err(Failure::failed(

@@ -95,8 +95,9 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     first_failure(served)
 }
 
-/// Ends the process, as if it had been killed, once the embedded store could not be synced: SQLite must not be closed then
-/// ([`Durability::failed`](crate::store::durability::Durability::failed)). Whatever restarts it goes on at the checkpoints.
+/// Ends the process, as if it had been killed, once the embedded store could not be synced: SQLite
+/// must not be closed then ([`Durability::failed`](crate::store::durability::Durability::failed)).
+/// Whatever restarts it goes on at the checkpoints.
 fn end_if_store_fails(engine: &Engine) {
     let failed = engine.store_failed();
     tokio::spawn(async move {
@@ -122,8 +123,8 @@ fn check(config: &Config) -> Done {
     Ok(())
 }
 
-/// Lets the pipeline finish: rating first, then posting, once it has taken what rating has sent. So a stop leaves nothing on the way, and
-/// the next start may be on another log.
+/// Lets the pipeline finish: rating first, then posting, once it has taken what rating has sent. So
+/// a stop leaves nothing on the way, and the next start may be on another log.
 async fn finish(mut crew: OwnedTasks, log: &dyn Log, health: &Health, within: Duration) {
     let deadline = Instant::now() + within;
     let of = |role| move |task: &TaskId| task.role == role;
@@ -196,7 +197,8 @@ async fn start_pipeline(
     Ok(crew)
 }
 
-/// Paths of pages that sign in, once each, with the key of this machine's commands: as admin, and as accounts of the demo.
+/// Paths of pages that sign in, once each, with the key of this machine's commands: as admin, and
+/// as accounts of the demo.
 fn sign_in_links(service: &ApiState, key: &str, is_demo: bool) -> Vec<(&'static str, String)> {
     let mut links = vec![("admin", service.sign_in_path(key, None))];
     if is_demo {
@@ -269,7 +271,8 @@ fn welcome(
     out.finish_if_read()
 }
 
-/// Waits until every task has finished what it had begun, but not longer than `within`; then closes log and store.
+/// Waits until every task has finished what it had begun, but not longer than `within`; then closes
+/// log and store.
 async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) {
     if tokio::time::timeout(within, all_end(&mut tasks))
         .await
@@ -280,7 +283,8 @@ async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) {
             seconds = within.as_secs(),
             "shutdown timed out; the next start repeats unfinished work, nothing is lost"
         );
-        // Each ends at its next wait for anything, as if the process had been killed there; nothing outlives the store.
+        // Each ends at its next wait for anything, as if the process had been killed there; nothing
+        // outlives the store.
         drop(tokio::time::timeout(CLOSE_WITHIN, tasks.shutdown()).await);
     }
     engine.close(CLOSE_WITHIN).await;

@@ -32,7 +32,8 @@ const IDLE_TIMES: u32 = 3;
 /// What is still awaited.
 enum Awaited {
     Rating,
-    /// With what they became when they were rated. Asked anew, it would move on with every event that is sent meanwhile.
+    /// With what they became when they were rated. Asked anew, it would move on with every event
+    /// that is sent meanwhile.
     Posting(RatedSequences),
     Awards(BTreeSet<(Partition, String)>),
 }
@@ -120,9 +121,9 @@ async fn afterwards(session: &Session, config: &Config) -> Done<Option<String>> 
     }
 }
 
-/// Says how many of the newest events were rejected: they are not waited for, and nothing of them is
-/// seen. If it was most of them, that is a failure. That they could not be read just now is none:
-/// what was awaited is there.
+/// Says how many of the newest events were rejected: they are not waited for, and nothing of them
+/// is seen. If it was most of them, that is a failure. That they could not be read just now is
+/// none: what was awaited is there.
 fn of_recent(read: Done<Recent>) -> Done<Option<String>> {
     let recent = match read {
         Ok(recent) => recent,
@@ -242,7 +243,8 @@ async fn unrated(session: &Session, bounds: &[Bounds]) -> Done<u64> {
     Ok(left)
 }
 
-/// What each partition of `usage.events` holds now. A log that does not answer, after a restart of its broker say, is asked again.
+/// What each partition of `usage.events` holds now. A log that does not answer, after a restart of
+/// its broker say, is asked again.
 async fn bounds(session: &Session, start: Instant, timeout: Duration) -> Done<Vec<Bounds>> {
     let mut all = Vec::new();
     for partition in (0..session.partitions.source).map(Partition) {

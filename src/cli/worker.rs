@@ -1,4 +1,5 @@
-//! `tidemark worker`: rating and posting on Kafka and DynamoDB, for the partitions that the consumer groups give to this process.
+//! `tidemark worker`: rating and posting on Kafka and DynamoDB, for the partitions that the
+//! consumer groups give to this process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,8 +157,9 @@ fn welcome(address: std::net::SocketAddr, roles: &[Role]) -> Done {
     out.finish_if_read()
 }
 
-/// Says that this process is ready while there is something to work on for each of its roles: where a topic is missing, the group has
-/// nothing to share out, and nothing else would tell. Of gateways' topics one is enough. A broker that does not answer changes nothing.
+/// Says that this process is ready while there is something to work on for each of its roles: where
+/// a topic is missing, the group has nothing to share out, and nothing else would tell. Of
+/// gateways' topics one is enough. A broker that does not answer changes nothing.
 async fn watch_topics(
     cluster: KafkaForeign,
     topics: Vec<(Role, String)>,

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{Account, AccountKind, IdError, check_id};
 
-/// One thing that the holder of a key may do. As text: `ingest`, `ingest:SOURCE`, `admin:read`, `admin:write`, `account:user:alice`.
+/// One thing that the holder of a key may do. As text: `ingest`, `ingest:SOURCE`, `admin:read`,
+/// `admin:write`, `account:user:alice`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Scope {

@@ -1,8 +1,9 @@
 //! Amounts. All of them are integers; arithmetic floors toward minus infinity, and never wraps.
 //!
-//! Sums that events can move saturate: they stay at the end of their range, and one account's absurd number stops nobody
-//! else's. What people enter (credits, adjustments) is refused instead ([`Points::checked_plus`], [`Money::checked_plus`]). The
-//! limits of rules and events keep the ends far away: 2 × 10^10 micropoints and 2.2 × 10^24 nano-dollars for one event at most.
+//! Sums that events can move saturate: they stay at the end of their range, and one account's
+//! absurd number stops nobody else's. What people enter (credits, adjustments) is refused instead
+//! ([`Points::checked_plus`], [`Money::checked_plus`]). The limits of rules and events keep the
+//! ends far away: 2 × 10^10 micropoints and 2.2 × 10^24 nano-dollars for one event at most.
 
 use std::fmt;
 use std::iter::Sum;
@@ -24,7 +25,8 @@ pub const BP_ONE: u32 = 10_000;
 #[serde(transparent)]
 pub struct Points(pub i64);
 
-/// Money, in nano-dollars (1 USD = 10^9). Wide, because 2^40 tokens at the highest price would overflow 64 bits.
+/// Money, in nano-dollars (1 USD = 10^9). Wide, because 2^40 tokens at the highest price would
+/// overflow 64 bits.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

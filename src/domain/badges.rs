@@ -1,9 +1,10 @@
 //! Badges: what an account has achieved, once and for good. They carry no points.
 //!
-//! Which badges there are is data (`rules.badges`). Two kinds of criteria differ in what they go by:
+//! Which badges there are is data (`rules.badges`). Two kinds of criteria differ in what they go
+//! by:
 //!
-//! - A streak, the first success with a service and the number of referees with a milestone go by the
-//!   account as it stands, so the badge comes within seconds.
+//! - A streak, the first success with a service and the number of referees with a milestone go by
+//!   the account as it stands, so the badge comes within seconds.
 //! - Points and ranks go by months that are final, so they are exactly those of the statements: a
 //!   total that still falls (quality, reversals) earns nothing.
 //!

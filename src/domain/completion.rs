@@ -15,9 +15,9 @@ pub enum Comparison<'a> {
     Other,
 }
 
-/// Compares a later report with an earlier one. What either leaves open may be in the other; what both
-/// say must agree. That concerns the provider, the model, the latency, the counts of tokens, images
-/// and bytes, the length of audio and the error message. The rest is always known.
+/// Compares a later report with an earlier one. What either leaves open may be in the other; what
+/// both say must agree. That concerns the provider, the model, the latency, the counts of tokens,
+/// images and bytes, the length of audio and the error message. The rest is always known.
 pub fn compare<'a>(earlier: &UsageEvent<'a>, later: &UsageEvent<'a>) -> Comparison<'a> {
     if earlier == later {
         return Comparison::Equal;

@@ -138,7 +138,8 @@ pub enum TokenPart {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity(pub u128);
 
-/// A hash of everything that an event says beside its identity. Two events of one identity with the same content are duplicates.
+/// A hash of everything that an event says beside its identity. Two events of one identity with the
+/// same content are duplicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ContentHash(pub u64);
 

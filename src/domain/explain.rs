@@ -1,6 +1,7 @@
 //! How the amounts of one event come about: every step of rating it, with what decided each.
 //!
-//! The amounts are those of [`rate`]; the steps call the same functions and keep what these pass over.
+//! The amounts are those of [`rate`]; the steps call the same functions and keep what these pass
+//! over.
 
 use super::amount::{Bp, Money, Points};
 use super::event::{Service, UsageEvent};
@@ -123,8 +124,8 @@ pub enum Billed {
     Images,
 }
 
-/// The steps of rating an event that came at this log time, under the rules as of the control position
-/// of `timeline`. `None`: its endpoint is no service's.
+/// The steps of rating an event that came at this log time, under the rules as of the control
+/// position of `timeline`. `None`: its endpoint is no service's.
 pub fn workings<'r>(
     event: &UsageEvent<'_>,
     log_time: Millis,

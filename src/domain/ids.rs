@@ -74,7 +74,8 @@ pub enum IdError {
     Kind(String),
 }
 
-/// Whether all of it is ASCII without control characters. Without a branch per byte, since it runs over every text of every event.
+/// Whether all of it is ASCII without control characters. Without a branch per byte, since it runs
+/// over every text of every event.
 pub fn is_printable_ascii(text: &str) -> bool {
     let printable = |so_far: bool, byte: &u8| so_far & (0x20..0x7f).contains(byte);
     text.as_bytes().iter().fold(true, printable)
@@ -98,7 +99,8 @@ pub fn check_id(id: &str) -> Result<(), IdError> {
     Ok(())
 }
 
-/// Whether a character is not seen, or changes the direction of the text around it: by such a one an account can be made to look like another.
+/// Whether a character is not seen, or changes the direction of the text around it: by such a one
+/// an account can be made to look like another.
 pub const fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -109,8 +111,9 @@ pub const fn is_invisible(c: char) -> bool {
     )
 }
 
-/// Checks the id of an account that is about to be created: [`check_id`], and every character of it is seen. Accounts that exist keep the ids that they
-/// have, and events of whatever user are counted.
+/// Checks the id of an account that is about to be created: [`check_id`], and every character of it
+/// is seen. Accounts that exist keep the ids that they have, and events of whatever user are
+/// counted.
 pub fn check_new_id(id: &str) -> Result<(), IdError> {
     check_id(id)?;
     match id.chars().find(|c| is_invisible(*c)) {
@@ -157,7 +160,8 @@ impl Account {
         &self.id
     }
 
-    /// The posting partition of this account among `count`: ours, stable for ever, never the client library's.
+    /// The posting partition of this account among `count`: ours, stable for ever, never the client
+    /// library's.
     pub fn partition(&self, count: u32) -> super::position::Partition {
         account_partition(self.kind, &self.id, count)
     }
@@ -210,7 +214,8 @@ impl hashbrown::Equivalent<Account> for AccountRef<'_> {
     }
 }
 
-/// [`Account::partition`] without building an [`Account`]: XXH3-64 of the id, seeded by the kind, modulo `count`.
+/// [`Account::partition`] without building an [`Account`]: XXH3-64 of the id, seeded by the kind,
+/// modulo `count`.
 pub fn account_partition(kind: AccountKind, id: &str, count: u32) -> super::position::Partition {
     let hash = xxhash_rust::xxh3::xxh3_64_with_seed(id.as_bytes(), kind as u64);
     super::position::Partition((hash % u64::from(count)) as u32)

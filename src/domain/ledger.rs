@@ -1,6 +1,8 @@
-//! What an account holds: month rows with the sufficient statistics of their days, and lifetime facts.
+//! What an account holds: month rows with the sufficient statistics of their days, and lifetime
+//! facts.
 //!
-//! Rows hold no totals. Streak bonus, quality and totals are computed from them by [`super::statement`].
+//! Rows hold no totals. Streak bonus, quality and totals are computed from them by
+//! [`super::statement`].
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -129,8 +131,8 @@ fn add_under<K: Ord>(counts: &mut Vec<(K, u64)>, key: K, count: u64) {
     }
 }
 
-/// The streak as it stood at a month's start: the last active day before it, how many active days in a row end there,
-/// and the longest run so far.
+/// The streak as it stood at a month's start: the last active day before it, how many active days
+/// in a row end there, and the longest run so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carry {
     /// The last active day before the month.
@@ -198,7 +200,8 @@ pub struct Lifetime {
     pub fiftieth_at: Option<Millis>,
 }
 
-/// When a day is active. Fixed when a marketplace opens: streaks carried from month to month depend on it.
+/// When a day is active. Fixed when a marketplace opens: streaks carried from month to month depend
+/// on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activity {
     /// The least share of `ok` among `ok + failed` that makes a provider's day active.
@@ -418,7 +421,8 @@ impl AccountRows {
         self.months.last_key_value().map(|(month, _)| *month)
     }
 
-    /// The row of `month`, opened if need be. Every existing row between it and the head must be in memory.
+    /// The row of `month`, opened if need be. Every existing row between it and the head must be in
+    /// memory.
     fn open(&mut self, kind: AccountKind, month: Month, activity: Activity) -> &mut MonthRow {
         if !self.months.contains_key(&month) {
             let before = self.months.last_before(&month);
@@ -430,10 +434,12 @@ impl AccountRows {
             .get_or_insert_with(month, || MonthRow::new(month, Carry::default()))
     }
 
-    /// Adds an entry. `source_log_time` is its block's. Returns the months whose rows changed, ascending.
+    /// Adds an entry. `source_log_time` is its block's. Returns the months whose rows changed,
+    /// ascending.
     ///
-    /// Every existing row from the nearest one before the entry's oldest month up to the head must be in memory:
-    /// a change of an older month's active days moves the streaks carried into the later ones.
+    /// Every existing row from the nearest one before the entry's oldest month up to the head must
+    /// be in memory: a change of an older month's active days moves the streaks carried into the
+    /// later ones.
     pub fn apply<'e>(
         &mut self,
         kind: AccountKind,
@@ -499,8 +505,8 @@ impl AccountRows {
         changed
     }
 
-    /// Recomputes the streak carried into each row from the row before it; the oldest keeps its own.
-    /// Adds the months of rows that this changed.
+    /// Recomputes the streak carried into each row from the row before it; the oldest keeps its
+    /// own. Adds the months of rows that this changed.
     fn carry_forward(&mut self, kind: AccountKind, activity: Activity, changed: &mut Months) {
         let Some(oldest) = changed.first().copied() else {
             return;

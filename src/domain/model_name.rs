@@ -50,18 +50,20 @@ const FORMATS: [&str; 13] = [
 ];
 /// Longest name that is taken apart.
 const BYTES_MAX: usize = 256;
-/// Most marks that are taken off: names of models have three or four, and a client may send any name.
+/// Most marks that are taken off: names of models have three or four, and a client may send any
+/// name.
 const MARKS_MAX: usize = 6;
 
-/// A model's name without what does not matter: spaces around it, case, and vendor prefixes (`openai/`, `meta-llama/`, `models/`).
+/// A model's name without what does not matter: spaces around it, case, and vendor prefixes
+/// (`openai/`, `meta-llama/`, `models/`).
 pub(crate) fn bare_name(model: &str) -> String {
     let name = model.trim().trim_end_matches('/');
     let bare = name.rsplit_once('/').map_or(name, |(_, bare)| bare);
     bare.trim().to_lowercase()
 }
 
-/// The names under which a model may be known, the most exact first: of a fine-tune only those of its
-/// base, for whatever else stands in its name was chosen by its owner.
+/// The names under which a model may be known, the most exact first: of a fine-tune only those of
+/// its base, for whatever else stands in its name was chosen by its owner.
 pub(crate) fn spellings(model: &str) -> Vec<String> {
     let first = base_name(model);
     let mut names = vec![first];
@@ -70,8 +72,8 @@ pub(crate) fn spellings(model: &str) -> Vec<String> {
     names
 }
 
-/// As [`spellings`], but a fine-tune may be known as such, and a model by its cloud's id: they may have
-/// prices of their own. The text that its owner chose is not among them.
+/// As [`spellings`], but a fine-tune may be known as such, and a model by its cloud's id: they may
+/// have prices of their own. The text that its owner chose is not among them.
 pub(crate) fn spellings_with_fine_tunes(model: &str) -> Vec<String> {
     let bare = bare_name(without_deployment(model));
     if let Some(rest) = bare.strip_prefix("ft:") {

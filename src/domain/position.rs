@@ -36,7 +36,8 @@ number!(
     Chunk(u64)
 );
 number!(
-    /// A block's place in the sequence from one source partition to one posting partition: 1, 2, 3, …
+    /// A block's place in the sequence from one source partition to one posting partition: 1, 2, 3,
+    /// …
     Sequence(u64)
 );
 number!(
@@ -62,8 +63,8 @@ pub struct Position {
     pub offset: Offset,
 }
 
-/// A text in the making, of at most `N` bytes. Every written row holds positions and fences, and the formatting machinery of the
-/// standard library takes ten times as long.
+/// A text in the making, of at most `N` bytes. Every written row holds positions and fences, and
+/// the formatting machinery of the standard library takes ten times as long.
 struct Text<const N: usize> {
     bytes: [u8; N],
     len: usize,
@@ -173,10 +174,12 @@ impl FromStr for WriteId {
     }
 }
 
-/// What an account's rows have counted (every accepted posting up to `position`), and which write said so.
+/// What an account's rows have counted (every accepted posting up to `position`), and which write
+/// said so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Fence {
-    /// The newest posting block that is in the rows; `None` before the first (an award may come first).
+    /// The newest posting block that is in the rows; `None` before the first (an award may come
+    /// first).
     pub position: Option<Position>,
     /// The write.
     pub write: WriteId,

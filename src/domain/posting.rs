@@ -120,8 +120,8 @@ pub struct Charge {
     pub shadow: Money,
 }
 
-/// The first success with a service within a chunk, in log order. Only the poster knows whether it is
-/// the first of the account's life; if it is, `points` are granted on `slot`.
+/// The first success with a service within a chunk, in log order. Only the poster knows whether it
+/// is the first of the account's life; if it is, `points` are granted on `slot`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FirstSuccess {
@@ -136,7 +136,8 @@ pub struct FirstSuccess {
 /// Levels of the referral cascade: the referrer, theirs, and theirs.
 pub const LEVELS: usize = 3;
 
-/// Points from referrals, by level: of what an account's referees earned (level 1), theirs (level 2), and theirs (level 3).
+/// Points from referrals, by level: of what an account's referees earned (level 1), theirs (level
+/// 2), and theirs (level 3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cascade(pub [Points; LEVELS]);
@@ -168,7 +169,8 @@ impl Cascade {
     }
 }
 
-/// Everything that one block adds to one account. All lists are sorted by their key and hold it once.
+/// Everything that one block adds to one account. All lists are sorted by their key and hold it
+/// once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
@@ -201,7 +203,8 @@ impl Entry {
     }
 }
 
-/// An [`Entry`] whose parts are borrowed: what a fold gives to be encoded, without a copy of everything first.
+/// An [`Entry`] whose parts are borrowed: what a fold gives to be encoded, without a copy of
+/// everything first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryRef<'a> {
     /// The account.
@@ -257,7 +260,8 @@ impl<'a> From<&'a Entry> for EntryRef<'a> {
     }
 }
 
-/// One posting block: a part of what chunk `chunk` of source partition `source` adds to accounts of one posting partition.
+/// One posting block: a part of what chunk `chunk` of source partition `source` adds to accounts of
+/// one posting partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Block {

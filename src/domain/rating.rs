@@ -36,7 +36,8 @@ pub fn service_of(endpoint: &str) -> Option<Service> {
     DEFAULT_SERVICES.of_endpoint(endpoint)
 }
 
-/// Rates one event. An event that is not successful earns and costs nothing. What is unknown (`None`) is not charged.
+/// Rates one event. An event that is not successful earns and costs nothing. What is unknown
+/// (`None`) is not charged.
 ///
 /// The provider's amount is computed the same when no provider is named; then it is nobody's.
 #[inline]

@@ -1,4 +1,5 @@
-//! Referral codes and the checks of a signup. Nothing here draws or looks up: randomness and what the store holds come in.
+//! Referral codes and the checks of a signup. Nothing here draws or looks up: randomness and what
+//! the store holds come in.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +8,8 @@ use super::ids::Account;
 
 /// Levels of referrers that an amount cascades to.
 pub const LEVELS: usize = 3;
-/// What the random part of a code is drawn from: no 0, O, 1, I or L, which people mistake for one another.
+/// What the random part of a code is drawn from: no 0, O, 1, I or L, which people mistake for one
+/// another.
 pub const ALPHABET: &[u8; 31] = b"23456789ABCDEFGHJKMNPQRSTUVWXYZ";
 /// Random values that one code takes.
 pub const RANDOM_VALUES: usize = ID_CHARS + DRAWN_CHARS;
@@ -29,8 +31,8 @@ pub struct ReferralCode(String);
 pub struct NotACode;
 
 impl ReferralCode {
-    /// A code for an account: up to four letters or digits of its id, the rest drawn. Two draws may give the same code, so whoever stores
-    /// it must make sure that it is new, and else draw again.
+    /// A code for an account: up to four letters or digits of its id, the rest drawn. Two draws may
+    /// give the same code, so whoever stores it must make sure that it is new, and else draw again.
     pub fn draw(id: &str, random: [u32; RANDOM_VALUES]) -> ReferralCode {
         let of_id = id.chars().filter(char::is_ascii_alphanumeric);
         let mut code: String = of_id.take(ID_CHARS).collect();
@@ -57,7 +59,8 @@ impl fmt::Display for ReferralCode {
 
 impl FromStr for ReferralCode {
     type Err = NotACode;
-    /// Reads what a person typed: case and spaces around it do not matter, and the dash may be left out.
+    /// Reads what a person typed: case and spaces around it do not matter, and the dash may be left
+    /// out.
     fn from_str(text: &str) -> Result<ReferralCode, NotACode> {
         let typed = text.trim().to_ascii_uppercase();
         let (of_id, drawn) = typed
@@ -82,7 +85,8 @@ pub struct Signup<'a> {
     pub referee: &'a Account,
     /// The owner of the code, and whether the code is active; `None` if there is no such code.
     pub code: Option<(&'a Account, bool)>,
-    /// The chain that stands in the owner's own link, nearest referrer first; empty if the owner has no referrer.
+    /// The chain that stands in the owner's own link, nearest referrer first; empty if the owner
+    /// has no referrer.
     pub referrer_chain: &'a [Account],
     /// The referee's referrer, if it has one already.
     pub existing: Option<&'a Account>,
@@ -121,10 +125,12 @@ impl SignupRefusal {
     }
 }
 
-/// Whether a signup is allowed, and the chain to store with its link: the referrer, its referrer, and theirs, as they are now.
+/// Whether a signup is allowed, and the chain to store with its link: the referrer, its referrer,
+/// and theirs, as they are now.
 ///
 /// # Errors
-/// The first reason against it, in the order of [`SignupRefusal`]'s variants. Retrying is of no use.
+/// The first reason against it, in the order of [`SignupRefusal`]'s variants. Retrying is of no
+/// use.
 pub fn check_signup(signup: Signup<'_>) -> Result<Vec<Account>, SignupRefusal> {
     let (referrer, active) = signup.code.ok_or(SignupRefusal::UnknownCode)?;
     if !active {

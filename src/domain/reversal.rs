@@ -7,8 +7,8 @@ use super::time::Millis;
 /// CloudEvents `source` of reversals that admins ask for.
 pub const ADMIN_SOURCE: &str = "tidemark-admin";
 
-/// A request to take back what one accepted, successful event earned and cost. Text is borrowed from
-/// the record where it can be.
+/// A request to take back what one accepted, successful event earned and cost. Text is borrowed
+/// from the record where it can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reversal<'a> {
     /// Who asks for it: CloudEvents `source`.

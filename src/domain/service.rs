@@ -1,8 +1,8 @@
 //! Services: what kinds of request there are, by number, and which endpoint belongs to which.
 //!
 //! Four are built in. An installation can have more ([`super::rules`], key `rules.services`). A
-//! service is stored by its number, in posting blocks and in account rows, so a number never changes
-//! its meaning.
+//! service is stored by its number, in posting blocks and in account rows, so a number never
+//! changes its meaning.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -72,8 +72,8 @@ impl Service {
         Service::DEFAULT_NAMES.get(self.index()).copied()
     }
 
-    /// What it is called where the installation's table of services is not at hand: its own name if it
-    /// is built in, else `service_` and its number.
+    /// What it is called where the installation's table of services is not at hand: its own name if
+    /// it is built in, else `service_` and its number.
     pub fn plain_name(self) -> Cow<'static, str> {
         match self.default_name() {
             Some(name) => name.into(),
@@ -220,9 +220,9 @@ impl Services {
         &self.entries
     }
 
-    /// The service of an endpoint: by how its path ends, whatever is before it (`/v1`, `/openai/v1`,
-    /// `https://host/v1`). A query string, a fragment and slashes at the end do not matter. `None`: no
-    /// service has it; it never silently becomes chat.
+    /// The service of an endpoint: by how its path ends, whatever is before it (`/v1`,
+    /// `/openai/v1`, `https://host/v1`). A query string, a fragment and slashes at the end do not
+    /// matter. `None`: no service has it; it never silently becomes chat.
     pub fn of_endpoint(&self, endpoint: &str) -> Option<Service> {
         self.ending_of(endpoint).map(|(_, service)| service)
     }

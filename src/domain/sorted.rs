@@ -1,11 +1,12 @@
-//! A map for few elements: one sorted list. An account has a month or two and an item a dozen attributes; a tree for each would take
-//! ten times the memory, and an allocation per node.
+//! A map for few elements: one sorted list. An account has a month or two and an item a dozen
+//! attributes; a tree for each would take ten times the memory, and an allocation per node.
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Index;
 
-/// Keys with their values, by key, each key once. Finding is a binary search; adding moves what stands behind.
+/// Keys with their values, by key, each key once. Finding is a binary search; adding moves what
+/// stands behind.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SortedMap<K, V>(Vec<(K, V)>);
 

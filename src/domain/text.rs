@@ -3,7 +3,8 @@
 /// Most characters of a reason.
 pub const REASON_CHARS_MAX: usize = 500;
 
-/// Why a text cannot be kept as what people call or say of something. Another text can; retrying is of no use.
+/// Why a text cannot be kept as what people call or say of something. Another text can; retrying is
+/// of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {what} {fault}")]
 pub struct TextError {

@@ -94,8 +94,8 @@ pub enum TierEvidence {
 pub struct RecognisedModel {
     /// The tier.
     pub tier: Tier,
-    /// The spelling by which it was recognised: without vendor prefix, and perhaps without a date or
-    /// other marks.
+    /// The spelling by which it was recognised: without vendor prefix, and perhaps without a date
+    /// or other marks.
     pub name: String,
     /// What told it.
     pub evidence: TierEvidence,
@@ -120,7 +120,8 @@ pub(super) struct Sizes {
 /// The tier by the size that stands in a bare name, if one does.
 pub(super) fn sized_tier(name: &str, sizes: &Sizes) -> Option<(Tier, TierEvidence)> {
     let tokens = tokens(name);
-    // A name may give two sizes (`olmoe-1b-7b`: active and total parameters); the larger one takes the memory.
+    // A name may give two sizes (`olmoe-1b-7b`: active and total parameters); the larger one takes
+    // the memory.
     let millions = tokens.iter().filter_map(|token| millions(token)).max()?;
     let four_bit = tokens
         .iter()
@@ -140,8 +141,8 @@ pub(super) fn sized_tier(name: &str, sizes: &Sizes) -> Option<(Tier, TierEvidenc
     Some((tier, TierEvidence::Size { millions, four_bit }))
 }
 
-/// The parts of a name: what stands between anything but letters and digits. A point between two digits belongs to its part
-/// (`qwen2.5-1.5b`), any other does not (`llama-3-8b.q4_k_m.gguf`).
+/// The parts of a name: what stands between anything but letters and digits. A point between two
+/// digits belongs to its part (`qwen2.5-1.5b`), any other does not (`llama-3-8b.q4_k_m.gguf`).
 fn tokens(name: &str) -> Vec<&str> {
     let bytes = name.as_bytes();
     let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
@@ -158,7 +159,8 @@ fn tokens(name: &str) -> Vec<&str> {
     tokens
 }
 
-/// Millions of parameters, rounded up, of a part such as `7b`, `1.5b` or `8x22b`; `None` if it is no size.
+/// Millions of parameters, rounded up, of a part such as `7b`, `1.5b` or `8x22b`; `None` if it is
+/// no size.
 fn millions(token: &str) -> Option<u64> {
     let size = token.strip_suffix('b')?;
     match size.split_once('x') {

@@ -114,14 +114,16 @@ impl Month {
         Month(self.0 + 1)
     }
 
-    /// When the month closes, in log time: 72 h after its end. An event of it appended *after* that is late.
+    /// When the month closes, in log time: 72 h after its end. An event of it appended *after* that
+    /// is late.
     pub const fn closes(self) -> Millis {
         self.next().start().plus(MONTH_OPEN_MS)
     }
 }
 
 /// Year, month (1–12) and day (1–31) of days since 1970-01-01: Howard Hinnant's `civil_from_days`
-/// (public domain, <https://howardhinnant.github.io/date_algorithms.html>), checked against jiff in the tests.
+/// (public domain, <https://howardhinnant.github.io/date_algorithms.html>), checked against jiff in
+/// the tests.
 const fn civil(days: i32) -> (i32, u8, u8) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
@@ -189,7 +191,8 @@ const DECIMALS_MAX: usize = 9;
 
 impl FromStr for Millis {
     type Err = NotAnInstant;
-    /// Reads an instant as RFC 3339 writes it, offset required; what is finer than a millisecond is floored.
+    /// Reads an instant as RFC 3339 writes it, offset required; what is finer than a millisecond is
+    /// floored.
     fn from_str(text: &str) -> Result<Millis, NotAnInstant> {
         fast_instant(text.as_bytes())
             .or_else(|| slow_instant(text))
@@ -197,7 +200,8 @@ impl FromStr for Millis {
     }
 }
 
-/// What gateways write: `2026-11-22T07:01:02Z` with up to nine decimals. Anything else, valid or not, is left to [`slow_instant`].
+/// What gateways write: `2026-11-22T07:01:02Z` with up to nine decimals. Anything else, valid or
+/// not, is left to [`slow_instant`].
 fn fast_instant(text: &[u8]) -> Option<Millis> {
     let (date_time, rest) = text.split_first_chunk::<SECONDS_CHARS>()?;
     let fraction = match rest {
@@ -260,7 +264,8 @@ fn millis_of(fraction: &[u8]) -> Option<i64> {
     Some(digit(0) * 100 + digit(1) * 10 + digit(2))
 }
 
-/// Every form that RFC 3339 allows, read by jiff, which also reads much that RFC 3339 does not allow: the form is checked first.
+/// Every form that RFC 3339 allows, read by jiff, which also reads much that RFC 3339 does not
+/// allow: the form is checked first.
 fn slow_instant(text: &str) -> Option<Millis> {
     let (date_time, rest) = text.as_bytes().split_first_chunk::<SECONDS_CHARS>()?;
     let shaped = date_time.iter().enumerate().all(|(i, byte)| match i {

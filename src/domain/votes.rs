@@ -1,11 +1,11 @@
 //! Votes: what an address weighs in a proposal, from the points of closed months.
 //!
-//! Weights are integers with [`DECIMALS`] decimals. The points of accounts that share an address are
-//! added up before the formula: so it never matters to an address by how many accounts it earned, and
-//! since a square root or a cap of a sum is at most the sum of the square roots or caps, sharing an
-//! address gains no weight (but for what rounding down leaves of the last decimal). Spreading one's
-//! points over several addresses can, by a square root or a cap; `total` is the formula that nobody
-//! can gain from.
+//! Weights are integers with [`DECIMALS`] decimals. The points of accounts that share an address
+//! are added up before the formula: so it never matters to an address by how many accounts it
+//! earned, and since a square root or a cap of a sum is at most the sum of the square roots or
+//! caps, sharing an address gains no weight (but for what rounding down leaves of the last
+//! decimal). Spreading one's points over several addresses can, by a square root or a cap; `total`
+//! is the formula that nobody can gain from.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -238,7 +238,8 @@ pub fn read_line(line: &str) -> Option<(Address, u128)> {
     Some((address_of_digits(digits)?, weight.parse().ok()?))
 }
 
-/// The address of 40 hex digits, whatever their case: without its checksum, which takes a hash for each.
+/// The address of 40 hex digits, whatever their case: without its checksum, which takes a hash for
+/// each.
 fn address_of_digits(digits: &str) -> Option<Address> {
     let mut bytes = [0; 20];
     let (pairs, rest) = digits.as_bytes().as_chunks::<2>();

@@ -279,7 +279,8 @@ impl Calls {
             for (is_call, id) in [(true, &report.call), (false, &report.span)] {
                 let Some(id) = id else { continue };
                 let same = known.entry((is_call, id)).or_default();
-                // Some servers count their responses from 0 to 999, so a trace may have an id twice.
+                // Some servers count their responses from 0 to 999, so a trace may have an id
+                // twice.
                 let is_same =
                     |one: &&usize| overlap(&reports[**one], report) && calls.may_unite(**one, at);
                 match same.iter().find(is_same) {

@@ -1,4 +1,5 @@
-//! What an item says of one request. Every field stands by itself, so that one that cannot be read does not hide the others.
+//! What an item says of one request. Every field stands by itself, so that one that cannot be read
+//! does not hide the others.
 
 use std::borrow::Cow;
 

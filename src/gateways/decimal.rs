@@ -1,6 +1,8 @@
-//! Decimal numbers as gateways write them, read exactly: Lua prints times as `1726783839538`, `8.9998245239258` or `1.7e+12`.
+//! Decimal numbers as gateways write them, read exactly: Lua prints times as `1726783839538`,
+//! `8.9998245239258` or `1.7e+12`.
 
-/// More digits than any number that means something here; longer ones (and larger exponents) are refused, not computed.
+/// More digits than any number that means something here; longer ones (and larger exponents) are
+/// refused, not computed.
 const DIGITS_MAX: usize = 400;
 const EXPONENT_MAX: i32 = 400;
 
@@ -21,7 +23,8 @@ impl Decimal {
         Decimal::parse_times(text, 0)
     }
 
-    /// Reads a number and multiplies it by ten to the power of `shift`, exactly: seconds become milliseconds by 3, nanoseconds by -6.
+    /// Reads a number and multiplies it by ten to the power of `shift`, exactly: seconds become
+    /// milliseconds by 3, nanoseconds by -6.
     pub fn parse_times(text: &str, shift: i32) -> Option<Decimal> {
         let (sign, unsigned) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),

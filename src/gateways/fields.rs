@@ -1,4 +1,5 @@
-//! The fields of one log entry, read one by one: what a gateway writes for "unknown" is unknown, and what cannot be read is refused by its name.
+//! The fields of one log entry, read one by one: what a gateway writes for "unknown" is unknown,
+//! and what cannot be read is refused by its name.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -88,7 +89,8 @@ pub(in crate::gateways) struct Fields<'a> {
     pub object: Object<'a>,
     /// Texts by which this gateway says that it knows nothing, besides those of [`UNKNOWN`].
     pub unset: &'static [&'static str],
-    /// The record was no UTF-8, so that a text with a [`BROKEN_BYTE`] is not what the gateway wrote.
+    /// The record was no UTF-8, so that a text with a [`BROKEN_BYTE`] is not what the gateway
+    /// wrote.
     pub is_repaired: bool,
 }
 
@@ -133,8 +135,9 @@ impl<'a> Fields<'a> {
         Ok((all.join(" or "), None))
     }
 
-    /// The user: the first of the paths whose text can be an account's id. A session's blob, as some
-    /// clients write it, names a person only if no other place does. `None`: no place has anything.
+    /// The user: the first of the paths whose text can be an account's id. A session's blob, as
+    /// some clients write it, names a person only if no other place does. `None`: no place has
+    /// anything.
     pub fn user<P: AsRef<str>>(&self, paths: &[P]) -> Result<Option<Cow<'a, str>>, Refusal> {
         let mut of_session = None;
         let mut refusal = None;
@@ -209,8 +212,8 @@ impl<'a> Fields<'a> {
         Ok(Some(number.whole))
     }
 
-    /// Seconds with decimals, as milliseconds: rounded down; unknown where it is below zero or not a
-    /// number, because no count depends on the rest of the item.
+    /// Seconds with decimals, as milliseconds: rounded down; unknown where it is below zero or not
+    /// a number, because no count depends on the rest of the item.
     pub fn seconds(&self, path: &str) -> Option<u64> {
         let number = match self.at(path).ok()?? {
             Scalar::Text(text) => Decimal::parse_times(&text, 3),
@@ -254,7 +257,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A time or a size: rounded down; unknown where it is below zero, as it is when a clock was set back meanwhile.
+    /// A time or a size: rounded down; unknown where it is below zero, as it is when a clock was
+    /// set back meanwhile.
     pub fn measure(&self, path: &str) -> Result<Option<u64>, Refusal> {
         let number = self.number(path)?;
         Ok(number

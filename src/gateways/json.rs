@@ -1,5 +1,6 @@
-//! A JSON object whose fields are read one by one, and only those that are asked for. What nobody asks for (prompts, headers, keys)
-//! is passed over as bytes: it is never decoded, and so cannot end up anywhere.
+//! A JSON object whose fields are read one by one, and only those that are asked for. What nobody
+//! asks for (prompts, headers, keys) is passed over as bytes: it is never decoded, and so cannot
+//! end up anywhere.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -9,15 +10,17 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Most fields of an object. LiteLLM's payloads have some forty; an object of more is refused, not read in part: the field that was left out might be
-/// the one that names the user.
+/// Most fields of an object. LiteLLM's payloads have some forty; an object of more is refused, not
+/// read in part: the field that was left out might be the one that names the user.
 const FIELDS_MAX: usize = 4_096;
 /// Longest text or number, as it is written. No field of an event is as long.
 pub(in crate::gateways) const SCALAR_BYTES_MAX: usize = 64 * 1024;
-/// Stands for a byte that is no UTF-8. It has the length of a byte: a body of broken bytes must not grow by being looked at.
+/// Stands for a byte that is no UTF-8. It has the length of a byte: a body of broken bytes must not
+/// grow by being looked at.
 pub(in crate::gateways) const BROKEN_BYTE: char = '\u{7f}';
 
-/// Bytes as text, in which [`BROKEN_BYTE`] stands for each that is no UTF-8; and whether there were any.
+/// Bytes as text, in which [`BROKEN_BYTE`] stands for each that is no UTF-8; and whether there were
+/// any.
 pub(in crate::gateways) fn repaired(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return (Cow::Borrowed(text), false);
@@ -89,8 +92,9 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The value at a path of names joined by dots; `None`: there is none, or it is null. A field whose own name has dots is found under it
-    /// (Envoy writes `gen_ai.usage.input_tokens` as one name); the longest name counts first.
+    /// The value at a path of names joined by dots; `None`: there is none, or it is null. A field
+    /// whose own name has dots is found under it (Envoy writes `gen_ai.usage.input_tokens` as one
+    /// name); the longest name counts first.
     pub fn at(&self, path: &str) -> Result<Option<Scalar<'a>>, Unreadable> {
         Ok(match self.raw(path)? {
             Some(raw) => scalar(raw)?,

@@ -1,7 +1,8 @@
 //! The service of a call of which only the model is known.
 
-/// Marks in a model's name, and the endpoint of models that have one; the first that fits counts. The last ones are no services of this
-/// marketplace: rating says so, and keeps the event, which as chat it would have counted.
+/// Marks in a model's name, and the endpoint of models that have one; the first that fits counts.
+/// The last ones are no services of this marketplace: rating says so, and keeps the event, which as
+/// chat it would have counted.
 const MARKS: [(&[&str], &str); 8] = [
     // Before embeddings: rerankers are often named after the embedding model that they belong to.
     (&["rerank", "reranker"], "/v1/rerank"),

@@ -1,10 +1,10 @@
 //! Other people's formats, turned into usage events.
 //!
 //! Pure: bytes and the time at which they came in give events. The format is given by the path that
-//! was called or by configuration, never guessed. Each gateway has a folder or file of its own, with
-//! its sources: what is posted over HTTP (`litellm`, `new_api`, `sub2api`, `otlp`), and what is read from a gateway's own
-//! Kafka topic ([`access_log`]). Only the fields that a format names are read, so prompts,
-//! completions, keys and addresses cannot enter the log.
+//! was called or by configuration, never guessed. Each gateway has a folder or file of its own,
+//! with its sources: what is posted over HTTP (`litellm`, `new_api`, `sub2api`, `otlp`), and what
+//! is read from a gateway's own Kafka topic ([`access_log`]). Only the fields that a format names
+//! are read, so prompts, completions, keys and addresses cannot enter the log.
 //!
 //! None of these senders corrects an item that is refused, and most never send again, so one bad
 //! item must not cost its batch, nor be lost itself: it becomes a [`Refused`], which is kept in
@@ -88,8 +88,8 @@ impl Format {
 pub struct Refused {
     /// Why. Quotes nothing of the item.
     pub refusal: Refusal,
-    /// The event as far as it could be read: canonical JSON without the fields that are missing or wrong; empty if there is nothing. Mended by
-    /// whoever knows what is missing, it can be sent.
+    /// The event as far as it could be read: canonical JSON without the fields that are missing or
+    /// wrong; empty if there is nothing. Mended by whoever knows what is missing, it can be sent.
     pub draft: Bytes,
 }
 
@@ -146,8 +146,8 @@ pub fn read(
     }
 }
 
-/// The elements of an array of which some are not JSON, as they are written; `None`: the text is not
-/// one whole array.
+/// The elements of an array of which some are not JSON, as they are written; `None`: the text is
+/// not one whole array.
 ///
 /// # Errors
 /// There are more than [`ITEMS_MAX`].

@@ -1,18 +1,26 @@
 //! new-api and its forerunner one-api: rows of their table `logs`.
 //!
-//! Where this is written down: [`model/log.go`](https://github.com/QuantumNous/new-api/blob/main/model/log.go), the row and its types;
-//! [`service/log_info_generate.go`](https://github.com/QuantumNous/new-api/blob/main/service/log_info_generate.go), what `other` holds: a text with a JSON
-//! object (`request_path`, `cache_tokens`, `cache_creation_tokens`, `claude`, and `status_code` of failed attempts).
+//! Where this is written down:
+//! [`model/log.go`](https://github.com/QuantumNous/new-api/blob/main/model/log.go), the row and its
+//! types;
+//! [`service/log_info_generate.go`](https://github.com/QuantumNous/new-api/blob/main/service/log_info_generate.go),
+//! what `other` holds: a text with a JSON object (`request_path`, `cache_tokens`,
+//! `cache_creation_tokens`, `claude`, and `status_code` of failed attempts).
 //!
 //! What stands behind the choices:
-//! - **id**: the row's number and its time together. Numbers that a user is shown are masked (modulo 1024).
-//! - **provider**: the channel that served. Its number is the gateway's own, so who earns for it is configured (`http.gateways.providers`).
-//! - **cached tokens** are inside `prompt_tokens`, but for Claude's own form, of which the row says so.
-//! - **quota** is money of the gateway's own, and is not read: the counts are rated here. A consume row without a request (the settlement of a task) has
-//!   only quota, and is passed over.
-//! - **refunds** ([`service/task_billing.go`](https://github.com/QuantumNous/new-api/blob/main/service/task_billing.go)) give back all or a part of what a
-//!   task has cost. They name the task (`other.task_id`), and the row that charged it does not: so no refund tells which request to reverse, and each is
-//!   kept as a reject for somebody who can. Neither one-api nor sub2api logs refunds.
+//! - **id**: the row's number and its time together. Numbers that a user is shown are masked
+//!   (modulo 1024).
+//! - **provider**: the channel that served. Its number is the gateway's own, so who earns for it is
+//!   configured (`http.gateways.providers`).
+//! - **cached tokens** are inside `prompt_tokens`, but for Claude's own form, of which the row says
+//!   so.
+//! - **quota** is money of the gateway's own, and is not read: the counts are rated here. A consume
+//!   row without a request (the settlement of a task) has only quota, and is passed over.
+//! - **refunds**
+//!   ([`service/task_billing.go`](https://github.com/QuantumNous/new-api/blob/main/service/task_billing.go))
+//!   give back all or a part of what a task has cost. They name the task (`other.task_id`), and the
+//!   row that charged it does not: so no refund tells which request to reverse, and each is kept as
+//!   a reject for somebody who can. Neither one-api nor sub2api logs refunds.
 
 use std::borrow::Cow;
 

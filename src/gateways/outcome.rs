@@ -26,8 +26,8 @@ pub struct Adapted {
 }
 
 impl Adapted {
-    /// The same event with these remarks. One about its tokens goes with the record, to whoever asks
-    /// why the request cost what it did.
+    /// The same event with these remarks. One about its tokens goes with the record, to whoever
+    /// asks why the request cost what it did.
     pub(super) fn with_remarks(mut self, remarks: Remarks) -> Adapted {
         if remarks.is_total_odd {
             let header = (ODD_TOTAL_HEADER.to_owned(), Bytes::from_static(b"1"));
@@ -142,8 +142,8 @@ impl Refusal {
     }
 }
 
-/// The canonical record of an event: whatever it is checked for, it is checked for by decoding what was written.
-/// `name_of` gives the gateway's name of a canonical field.
+/// The canonical record of an event: whatever it is checked for, it is checked for by decoding what
+/// was written. `name_of` gives the gateway's name of a canonical field.
 pub(super) fn canonical_record<'n>(
     event: &UsageEvent<'_>,
     name_of: impl Fn(&str) -> Option<&'n str>,

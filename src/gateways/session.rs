@@ -1,13 +1,13 @@
 //! Clients that name a session where a user is expected.
 //!
-//! Claude Code writes `user_<device>_account_<account>_session_<session>` into `metadata.user_id`, from
-//! which gateways fill the end user, and since version 2.1.78 the JSON form of the same,
-//! `{"device_id": ..., "account_uuid": ..., "session_id": ...}`. Taken as it is, every session would be
-//! another user. The account is the person on every device; it is empty if the client uses an API
-//! key, and then the device is the best that is known.
+//! Claude Code writes `user_<device>_account_<account>_session_<session>` into `metadata.user_id`,
+//! from which gateways fill the end user, and since version 2.1.78 the JSON form of the same,
+//! `{"device_id": ..., "account_uuid": ..., "session_id": ...}`. Taken as it is, every session
+//! would be another user. The account is the person on every device; it is empty if the client uses
+//! an API key, and then the device is the best that is known.
 //!
-//! Other clients put JSON objects of their own into the same field. An object is never an account id:
-//! its account, user or device counts if it names one under one of the usual names.
+//! Other clients put JSON objects of their own into the same field. An object is never an account
+//! id: its account, user or device counts if it names one under one of the usual names.
 
 use serde_json::Value;
 

@@ -1,12 +1,13 @@
 //! Where the values of a JSON text begin and end, also in a text that is not JSON everywhere.
 //!
-//! A strict parser refuses a batch for one broken item: Python's `json` writes `NaN` and `Infinity`,
-//! and some senders cut texts in the middle of an escape. These functions look only at quotes,
-//! brackets and commas. What they cut out is then parsed strictly, item by item, so that a broken
-//! item costs itself only.
+//! A strict parser refuses a batch for one broken item: Python's `json` writes `NaN` and
+//! `Infinity`, and some senders cut texts in the middle of an escape. These functions look only at
+//! quotes, brackets and commas. What they cut out is then parsed strictly, item by item, so that a
+//! broken item costs itself only.
 //!
-//! Nothing inside a string is ever taken for structure: text that a client wrote into a prompt cannot
-//! become an item. So where a closing quote is missing, the rest of the array is one broken item.
+//! Nothing inside a string is ever taken for structure: text that a client wrote into a prompt
+//! cannot become an item. So where a closing quote is missing, the rest of the array is one broken
+//! item.
 
 use std::borrow::Cow;
 
@@ -79,7 +80,8 @@ pub(super) fn each_element<'a, E>(
     }
 }
 
-/// Whether this is a name with its value: what is left of an object in which a wrong bracket stands.
+/// Whether this is a name with its value: what is left of an object in which a wrong bracket
+/// stands.
 fn is_member(element: &str) -> bool {
     element.starts_with('"') && {
         let colon = skip_space(element, string_end(element, 0));
@@ -199,7 +201,8 @@ fn value_end(text: &str, at: usize) -> usize {
             b'[' => open.push(b']'),
             b'}' | b']' if open.is_empty() => return at,
             b'}' | b']' => open.close(*byte),
-            // No object goes on like this: its closing bracket is missing, and the next item begins.
+            // No object goes on like this: its closing bracket is missing, and the next item
+            // begins.
             b',' if open.is_object() && text[skip_space(text, at + 1)..].starts_with('{') => {
                 return at;
             }

@@ -1,14 +1,19 @@
 //! sub2api: rows of its table `usage_logs`, as its API lists them.
 //!
-//! Where this is written down: [`handler/dto/types.go`](https://github.com/Wei-Shaw/sub2api/blob/main/backend/internal/handler/dto/types.go), the row;
-//! [`handler/endpoint.go`](https://github.com/Wei-Shaw/sub2api/blob/main/backend/internal/handler/endpoint.go), what `inbound_endpoint` may be.
+//! Where this is written down:
+//! [`handler/dto/types.go`](https://github.com/Wei-Shaw/sub2api/blob/main/backend/internal/handler/dto/types.go),
+//! the row;
+//! [`handler/endpoint.go`](https://github.com/Wei-Shaw/sub2api/blob/main/backend/internal/handler/endpoint.go),
+//! what `inbound_endpoint` may be.
 //!
 //! What stands behind the choices:
 //! - **rows** exist for answered requests only: every one is a success.
-//! - **id**: the row's number and its time together, so that a table that was created again begins anew.
-//! - **provider**: the upstream account that served. Its number is the gateway's own, so who earns for it is configured
-//!   (`http.gateways.providers`, by number or name).
-//! - **tokens**: sub2api keeps input, cached and cache-writing tokens apart, whatever the upstream's form was.
+//! - **id**: the row's number and its time together, so that a table that was created again begins
+//!   anew.
+//! - **provider**: the upstream account that served. Its number is the gateway's own, so who earns
+//!   for it is configured (`http.gateways.providers`, by number or name).
+//! - **tokens**: sub2api keeps input, cached and cache-writing tokens apart, whatever the
+//!   upstream's form was.
 //! - **costs** are the gateway's own and are not read: the counts are rated here.
 
 use std::borrow::Cow;

@@ -68,8 +68,9 @@ impl ReportedTokens {
         })
     }
 
-    /// The event's counts. `counted` says where this sender counts tokens that went through a cache;
-    /// the numbers never decide it, or the meaning would change from one request to the next.
+    /// The event's counts. `counted` says where this sender counts tokens that went through a
+    /// cache; the numbers never decide it, or the meaning would change from one request to the
+    /// next.
     ///
     /// Every inference has input, so 0 means that the gateway was told nothing, which is not the
     /// same as free; but parts that are known went in.

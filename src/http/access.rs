@@ -1,8 +1,9 @@
 //! Who a request comes from, and what that allows.
 //!
-//! [`guard`] stands before every route but the open ones: nobody gets past it without a key that is good. What a key allows, each handler
-//! says by its argument ([`May`](super::caller::May)) or by [`Caller::must`]; and says it again in its documentation (`security`), against which a test tries
-//! every route with every kind of key.
+//! [`guard`] stands before every route but the open ones: nobody gets past it without a key that is
+//! good. What a key allows, each handler says by its argument ([`May`](super::caller::May)) or by
+//! [`Caller::must`]; and says it again in its documentation (`security`), against which a test
+//! tries every route with every kind of key.
 
 use std::net::{IpAddr, SocketAddr};
 

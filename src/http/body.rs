@@ -53,7 +53,8 @@ pub(super) struct Reading {
 }
 
 impl Incoming {
-    /// Refuses at once what the headers give away: a body that is too large, or packed in a way that is not taken.
+    /// Refuses at once what the headers give away: a body that is too large, or packed in a way
+    /// that is not taken.
     pub(super) fn of(
         request: Request,
         bytes_max: usize,
@@ -116,7 +117,8 @@ impl Incoming {
             bytes_max: self.bytes_max,
             room,
         };
-        // All of it is here, so the room for what is packed in it is needed only for as long as the work takes.
+        // All of it is here, so the room for what is packed in it is needed only for as long as the
+        // work takes.
         let unpacked_max = received.unpacked_bytes_max();
         received.room.grow_to(unpacked_max).await?;
         Ok(received)
@@ -168,7 +170,8 @@ impl Received {
     }
 }
 
-/// Doubles the room of a vector as it grows, but never beyond what it may hold: a body of the largest size takes that and no more.
+/// Doubles the room of a vector as it grows, but never beyond what it may hold: a body of the
+/// largest size takes that and no more.
 fn append(bytes: &mut Vec<u8>, more: &[u8], bytes_max: usize) {
     let needed = bytes.len() + more.len();
     if needed > bytes.capacity() {

@@ -1,7 +1,9 @@
 //! Memory for request bodies, shared out as they arrive.
 //!
-//! A body takes room for the bytes that have come, not for those that it announces: who sends slowly holds little. All bodies together have a bound,
-//! each caller a share of it, so that one caller cannot take the room of the others. Who finds no room waits a moment, and is then asked to come again.
+//! A body takes room for the bytes that have come, not for those that it announces: who sends
+//! slowly holds little. All bodies together have a bound, each caller a share of it, so that one
+//! caller cannot take the room of the others. Who finds no room waits a moment, and is then asked
+//! to come again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -60,17 +60,20 @@ impl Caller {
         ))
     }
 
-    /// Refuses a caller that may not read this account: its owner may, and whoever may read everything.
+    /// Refuses a caller that may not read this account: its owner may, and whoever may read
+    /// everything.
     pub fn must_read(&self, account: &Account) -> Result<(), Problem> {
         self.must(&[Scope::Account(account.clone()), Scope::AdminRead])
     }
 
-    /// Refuses a caller that may not act for this account: its owner may, and whoever may change everything.
+    /// Refuses a caller that may not act for this account: its owner may, and whoever may change
+    /// everything.
     pub fn must_act_for(&self, account: &Account) -> Result<(), Problem> {
         self.must(&[Scope::Account(account.clone()), Scope::AdminWrite])
     }
 
-    /// Who acts for an account that may be another's, for the audit trail. `None`: the caller is no admin, so it may act only for its own.
+    /// Who acts for an account that may be another's, for the audit trail. `None`: the caller is no
+    /// admin, so it may act only for its own.
     pub fn in_anothers_stead(&self) -> Option<&str> {
         self.may(&Scope::AdminWrite).then_some(self.by.as_str())
     }

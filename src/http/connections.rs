@@ -1,7 +1,8 @@
 //! Connections: how many may be open, and how long one may keep us waiting.
 //!
-//! Nobody needs a key to open a connection, so each has a bound on the time in which it sends a whole request head, in which it begins another one, and
-//! in which it takes its answer. Bodies have their own (`body`). HTTP/2 is off: its streams would need all of this once more.
+//! Nobody needs a key to open a connection, so each has a bound on the time in which it sends a
+//! whole request head, in which it begins another one, and in which it takes its answer. Bodies
+//! have their own (`body`). HTTP/2 is off: its streams would need all of this once more.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -32,7 +33,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Who is refused is told so for that long, so many at a time; everybody beyond is only closed.
 const TELL_WITHIN: Duration = Duration::from_secs(1);
 const TOLD_AT_ONCE_MAX: usize = 32;
-/// What a refused client may have sent already. Closing with that unread would take our answer from it.
+/// What a refused client may have sent already. Closing with that unread would take our answer from
+/// it.
 const REFUSED_BYTES_READ_MAX: u64 = 64 * 1024;
 
 const TOO_MANY: &str = concat!(
@@ -87,7 +89,8 @@ impl Connections {
         self.0.idle_timeout
     }
 
-    /// Accepts within the bounds what `inner` accepts. `is_plain`: HTTP is spoken in the clear, so that a refusal can be told.
+    /// Accepts within the bounds what `inner` accepts. `is_plain`: HTTP is spoken in the clear, so
+    /// that a refusal can be told.
     pub(super) fn before<A>(&self, inner: A, is_plain: bool) -> Bounded<A> {
         Bounded {
             inner,

@@ -10,7 +10,8 @@ use super::problem::Problem;
 /// Bodies up to this size are worked on where they are: that takes less than a millisecond.
 pub(super) const INLINE_BYTES_MAX: usize = 64 * 1024;
 
-/// As many threads as the machine has cores work on large bodies; more would only make each of them slower and hold more memory.
+/// As many threads as the machine has cores work on large bodies; more would only make each of them
+/// slower and hold more memory.
 #[derive(Clone)]
 pub(super) struct Decoding(Arc<Semaphore>);
 
@@ -20,7 +21,8 @@ impl Decoding {
         Decoding(Arc::new(Semaphore::new(cores)))
     }
 
-    /// What `work` gives. If `is_large`, it runs on a thread of its own, where it goes on if nobody waits for it any more.
+    /// What `work` gives. If `is_large`, it runs on a thread of its own, where it goes on if nobody
+    /// waits for it any more.
     pub async fn run<T: Send + 'static>(
         &self,
         is_large: bool,

@@ -1,4 +1,5 @@
-//! Looks after what a process depends on: whether events can be appended, whether the store answers.
+//! Looks after what a process depends on: whether events can be appended, whether the store
+//! answers.
 //!
 //! Requests notice an outage only while there are some, and a request that hangs says nothing for
 //! seconds. So both are asked from time to time, whatever comes in. `/readyz`, `tidemark top` and
@@ -164,8 +165,8 @@ impl LastNotice {
         }
     }
 
-    /// How often the state has changed since it was told, if it is to be told now. What flaps is told
-    /// now and then, and in the end as it is.
+    /// How often the state has changed since it was told, if it is to be told now. What flaps is
+    /// told now and then, and in the end as it is.
     fn news(&mut self, now: State) -> Option<u64> {
         self.changes += u64::from(self.now != now);
         self.now = now;

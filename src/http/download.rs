@@ -1,8 +1,8 @@
 //! Files that admins download: made piece by piece while they are sent.
 //!
-//! A task makes the pieces, at most one ahead of the client, and gives up a client that takes none for a
-//! while. A download that does not come to its end breaks its connection, so that no client takes it
-//! for a whole one.
+//! A task makes the pieces, at most one ahead of the client, and gives up a client that takes none
+//! for a while. A download that does not come to its end breaks its connection, so that no client
+//! takes it for a whole one.
 
 use std::io;
 use std::sync::Arc;

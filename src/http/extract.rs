@@ -1,4 +1,5 @@
-//! Bodies of admin and account routes: JSON that says exactly what is meant, or a refusal that says where it does not.
+//! Bodies of admin and account routes: JSON that says exactly what is meant, or a refusal that says
+//! where it does not.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -21,7 +22,8 @@ use crate::domain::ids::{Account, AccountKind, IdError, check_id, check_new_id};
 /// Largest body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// A JSON body. Its type must deny unknown fields, and hold values of any form as [`Verbatim`]: then nothing in it stands twice.
+/// A JSON body. Its type must deny unknown fields, and hold values of any form as [`Verbatim`]:
+/// then nothing in it stands twice.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
@@ -54,7 +56,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     }
 }
 
-/// A value of a body that is kept as it was written. No object in it has a member twice, however deep it stands: it could mean either.
+/// A value of a body that is kept as it was written. No object in it has a member twice, however
+/// deep it stands: it could mean either.
 #[derive(Debug)]
 pub struct Verbatim(Box<RawValue>);
 
@@ -156,7 +159,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T>
     }
 }
 
-/// That nothing is asked for in the query string, of routes that change something: what a caller believes to be a dry run is to be none.
+/// That nothing is asked for in the query string, of routes that change something: what a caller
+/// believes to be a dry run is to be none.
 #[derive(Debug)]
 pub struct NoQuery;
 
@@ -177,7 +181,8 @@ pub fn bad_query(why: impl ToString) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid_query", why.to_string())
 }
 
-/// How many entries of a list are given at once: as many as were asked for, if that is within bounds.
+/// How many entries of a list are given at once: as many as were asked for, if that is within
+/// bounds.
 pub fn page_entries(asked: Option<u32>, usual: u32, max: u32) -> Result<usize, Problem> {
     let limit = asked.unwrap_or(usual);
     if (1..=max).contains(&limit) {
@@ -186,7 +191,8 @@ pub fn page_entries(asked: Option<u32>, usual: u32, max: u32) -> Result<usize, P
     Err(bad_query(format!("limit is {limit}; allowed: 1 to {max}")))
 }
 
-/// The header `Idempotency-Key`, which names a change so that it counts once, however often it is sent; if there is one.
+/// The header `Idempotency-Key`, which names a change so that it counts once, however often it is
+/// sent; if there is one.
 #[derive(Debug)]
 pub struct IdempotencyKey(Option<String>);
 
@@ -266,7 +272,8 @@ fn path_fault(kind: &ErrorKind) -> Option<String> {
     }
 }
 
-/// A decimal amount, given as a JSON number or as a string, read from its very digits: never through a float.
+/// A decimal amount, given as a JSON number or as a string, read from its very digits: never
+/// through a float.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exact<T>(pub T);
 
@@ -286,7 +293,8 @@ fn plain(number: &str) -> String {
             .map_or(("", mantissa), |rest| ("-", rest));
         let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
         let zeros = "0".repeat(exponent.unsigned_abs() as usize);
-        // As many zeros on the side to which the point moves, so that there is always a digit for it to pass.
+        // As many zeros on the side to which the point moves, so that there is always a digit for
+        // it to pass.
         let (before, after) = match exponent < 0 {
             true => (format!("{zeros}{whole}"), fraction.to_owned()),
             false => (whole.to_owned(), format!("{fraction}{zeros}")),

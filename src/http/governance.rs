@@ -1,5 +1,5 @@
-//! Votes for everybody: the frozen weights of proposals, and scores in the form of Snapshot's strategy
-//! `api-v2`. Nobody needs a key.
+//! Votes for everybody: the frozen weights of proposals, and scores in the form of Snapshot's
+//! strategy `api-v2`. Nobody needs a key.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -46,9 +46,11 @@ pub(super) fn proposal(text: &str) -> Result<ProposalId, Problem> {
         .map_err(|error| CommandError::from(error).into())
 }
 
-/// The frozen weights of a proposal: every address and its weight, with what they were computed from.
+/// The frozen weights of a proposal: every address and its weight, with what they were computed
+/// from.
 ///
-/// The bytes never change; `ETag` is their SHA-256. Its `score` is what Snapshot's strategy `api-v2` reads by type `json`.
+/// The bytes never change; `ETag` is their SHA-256. Its `score` is what Snapshot's strategy
+/// `api-v2` reads by type `json`.
 #[utoipa::path(get, path = "/api/governance/{proposal}", tag = "governance",
     params(("proposal" = String, Path, description = "The proposal.", example = "proposal-1")),
     responses(
@@ -86,8 +88,8 @@ async fn document(
         ),
         (header::CONTENT_LENGTH, HeaderValue::from(frozen.bytes)),
     ];
-    // One piece is in memory at a time. One that cannot be read breaks the connection, so that nobody
-    // takes a part for the whole.
+    // One piece is in memory at a time. One that cannot be read breaks the connection, so that
+    // nobody takes a part for the whole.
     let pieces = futures::stream::unfold(0, move |number| {
         let (service, frozen) = (service.clone(), frozen.clone());
         async move {
@@ -156,7 +158,8 @@ struct Score<'a> {
     /// As it was sent: Snapshot compares it letter by letter.
     #[schema(value_type = String)]
     address: &'a str,
-    /// An integer in the smallest unit; 0 for an address without a weight, and for what is no address.
+    /// An integer in the smallest unit; 0 for an address without a weight, and for what is no
+    /// address.
     score: Weight,
 }
 
@@ -170,7 +173,8 @@ impl Serialize for Weight {
     }
 }
 
-/// The weights of addresses in a frozen proposal, as Snapshot's strategy `api-v2` of type `api-post` asks for them.
+/// The weights of addresses in a frozen proposal, as Snapshot's strategy `api-v2` of type
+/// `api-post` asks for them.
 ///
 /// Give the strategy `decimals` 6. Whatever else the body has is ignored.
 #[utoipa::path(post, path = "/api/governance/{proposal}/scores", tag = "governance",

@@ -175,7 +175,8 @@ impl PartitionOverview {
     }
 }
 
-/// The code of a problem whose detail is what was found damaged in the partition that was asked for.
+/// The code of a problem whose detail is what was found damaged in the partition that was asked
+/// for.
 pub const LOG_DAMAGED: &str = "log_damaged";
 
 fn of_read(error: LogError) -> Problem {

@@ -1,7 +1,9 @@
-//! API keys, remembered for a moment: a read of the store before each request would double its cost.
+//! API keys, remembered for a moment: a read of the store before each request would double its
+//! cost.
 //!
-//! A key that was good is looked up again every few seconds, beside the requests that bring it: while the store does not answer, it goes on to be
-//! believed, and nobody waits for the store longer than a blink. A made-up key costs no read, and takes no good key's place.
+//! A key that was good is looked up again every few seconds, beside the requests that bring it:
+//! while the store does not answer, it goes on to be believed, and nobody waits for the store
+//! longer than a blink. A made-up key costs no read, and takes no good key's place.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,20 +19,24 @@ use crate::ops::metrics::Metrics;
 use crate::store::db::{Db, StoreError};
 use crate::store::keys::{self, ApiKey, KeyText, Marks};
 
-/// How long a key is believed without being looked up again: so much later a revocation is felt everywhere.
+/// How long a key is believed without being looked up again: so much later a revocation is felt
+/// everywhere.
 pub const KEY_CACHE_TTL: Duration = Duration::from_secs(5);
-/// How long a key that was good is believed while the store does not answer: events must come in then, too.
+/// How long a key that was good is believed while the store does not answer: events must come in
+/// then, too.
 pub(super) const KEY_CACHE_TTL_IN_OUTAGE: Duration = Duration::from_secs(600);
-/// A key that is in use is looked up again at this age, before it is too old: no request waits for it.
+/// A key that is in use is looked up again at this age, before it is too old: no request waits for
+/// it.
 const LOOKED_UP_AHEAD: Duration = Duration::from_millis(2_500);
-/// How long requests wait, from its beginning on, for a look-up of a good key that has become too old.
+/// How long requests wait, from its beginning on, for a look-up of a good key that has become too
+/// old.
 const LOOKED_UP_WITHIN: Duration = Duration::from_millis(250);
 /// How long a request waits for a key that is not known here.
 const UNKNOWN_WITHIN: Duration = Duration::from_secs(2);
 /// Most good keys remembered, and most ids that nobody has.
 const KEYS_MAX: usize = 10_000;
-/// Most look-ups in vain per second of keys without a mark: anybody can make those up. One that is found costs none of them, so keys of earlier versions
-/// are all found after a restart.
+/// Most look-ups in vain per second of keys without a mark: anybody can make those up. One that is
+/// found costs none of them, so keys of earlier versions are all found after a restart.
 const MISSES_PER_SECOND: u32 = 20;
 
 /// Keys and when they were looked up.

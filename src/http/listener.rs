@@ -1,7 +1,9 @@
-//! Proof that a listener is the `up` of a data directory: commands send it their key, so they ask first.
+//! Proof that a listener is the `up` of a data directory: commands send it their key, so they ask
+//! first.
 //!
-//! `up.json` may be left over from an `up` that was killed, and its port may be another program's by now. Who asks sends a nonce; only who knows the key of
-//! the data directory can answer. The answer is bound to the address, so that it cannot be fetched from the `up` that runs elsewhere.
+//! `up.json` may be left over from an `up` that was killed, and its port may be another program's
+//! by now. Who asks sends a nonce; only who knows the key of the data directory can answer. The
+//! answer is bound to the address, so that it cannot be fetched from the `up` that runs elsewhere.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -63,7 +65,8 @@ pub(super) struct Proof {
     proof: String,
 }
 
-/// Proves that this is the `up` of a data directory, to commands that are about to send it their key.
+/// Proves that this is the `up` of a data directory, to commands that are about to send it their
+/// key.
 #[utoipa::path(get, path = "/internal/listener", tag = "operators", params(Challenge),
     responses(
         (status = 200, description = "The proof.", body = Proof),

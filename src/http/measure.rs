@@ -1,4 +1,5 @@
-//! What surrounds every route: names, counts and times each request, and gives it an answer in any case.
+//! What surrounds every route: names, counts and times each request, and gives it an answer in any
+//! case.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -31,8 +32,9 @@ pub(super) struct Measured {
     pub failures: Arc<Failures>,
 }
 
-/// Counts and times every request by its route, never by its path: paths have no bound. Names it in the log and in its answer, and gives it
-/// an answer in any case: also when it takes too long, or when a handler panics.
+/// Counts and times every request by its route, never by its path: paths have no bound. Names it in
+/// the log and in its answer, and gives it an answer in any case: also when it takes too long, or
+/// when a handler panics.
 pub(super) async fn measure(
     State(measured): State<Measured>,
     request: Request,

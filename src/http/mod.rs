@@ -1,7 +1,8 @@
 //! The HTTP service: usage events in, what they came to out; and what admins and operators need.
 //!
-//! Nobody gets past `access` without a key, but to health, metrics and the API document. `up` listens on loopback and answers only requests
-//! whose `Host` is a loopback name: a web page that points its own name at 127.0.0.1 (DNS rebinding) gets nothing. `serve` is for everybody.
+//! Nobody gets past `access` without a key, but to health, metrics and the API document. `up`
+//! listens on loopback and answers only requests whose `Host` is a loopback name: a web page that
+//! points its own name at 127.0.0.1 (DNS rebinding) gets nothing. `serve` is for everybody.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -79,7 +80,8 @@ pub use server::serve;
 pub use status::NOT_READY;
 pub use tls::{Tls, TlsError};
 
-/// Bytes of request bodies that may be in memory at once, unpacked; further ones wait a moment, then are told to come again.
+/// Bytes of request bodies that may be in memory at once, unpacked; further ones wait a moment,
+/// then are told to come again.
 const BODY_BYTES_IN_FLIGHT_MAX: usize = 256 * 1024 * 1024;
 
 /// What health and metrics are told from.
@@ -198,7 +200,8 @@ impl ApiState {
         Connections::new(&self.config, self.metrics.clone())
     }
 
-    /// Lets commands make sure that this is the `up` of a data directory: it has this key, and listens there.
+    /// Lets commands make sure that this is the `up` of a data directory: it has this key, and
+    /// listens there.
     pub fn prove_listener(&self, key: &str, address: SocketAddr) {
         self.identity.set(key, address);
     }
@@ -261,7 +264,8 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
     finished(routes, &service.operator, service.limits.clone(), within)
 }
 
-/// The same for a service whose metrics are read at an address of their own: `/metrics` is not here.
+/// The same for a service whose metrics are read at an address of their own: `/metrics` is not
+/// here.
 pub fn router_without_metrics(service: ApiState, hosts: Hosts) -> Router {
     router(service, hosts).layer(middleware::from_fn(hide_metrics))
 }

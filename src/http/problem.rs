@@ -170,7 +170,8 @@ const RESEND: &str =
 /// Characters that stay of each end of a text that is too long.
 const END_CHARS: usize = 400;
 
-/// A sentence that says back what was sent says the beginning and the end of it: nobody reads more, and answers keep in bounds.
+/// A sentence that says back what was sent says the beginning and the end of it: nobody reads more,
+/// and answers keep in bounds.
 pub fn shortened(text: String) -> String {
     if text.len() <= 2 * END_CHARS {
         return text;

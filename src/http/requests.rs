@@ -20,7 +20,8 @@ pub(super) struct OfRequest {
     /// The event's `id`.
     #[param(example = "r-1")]
     id: String,
-    /// The event's `time`; without it the newest request of the last 35 days with this source and id.
+    /// The event's `time`; without it the newest request of the last 35 days with this source and
+    /// id.
     #[param(example = "2026-11-22T07:01:02.123Z")]
     time: Option<String>,
 }

@@ -13,8 +13,9 @@ use crate::ops::health::TaskHealth;
 /// The code of a process that is starting or stopping.
 pub const NOT_READY: &str = "not_ready";
 
-/// Alive, unless a partition has work before it and has made no progress for too long. A halted partition does not count: a restart,
-/// which is what a failed probe brings, would not cure it; the `tidemark_halted` metric and `tidemark doctor` show it.
+/// Alive, unless a partition has work before it and has made no progress for too long. A halted
+/// partition does not count: a restart, which is what a failed probe brings, would not cure it; the
+/// `tidemark_halted` metric and `tidemark doctor` show it.
 #[utoipa::path(get, path = "/healthz", tag = "operators", responses(
     (status = 200, description = "Alive."),
     (status = 503, description = "A partition has work to do and makes no progress: `stalled` names it.")))]
@@ -31,8 +32,8 @@ pub(super) async fn alive(State(operator): State<Operator>) -> Response {
     (status, Json(body)).into_response()
 }
 
-/// Ready once log and store are open, while events can be appended, and until this process begins to stop; a worker, while the
-/// topics of its roles are there.
+/// Ready once log and store are open, while events can be appended, and until this process begins
+/// to stop; a worker, while the topics of its roles are there.
 #[utoipa::path(get, path = "/readyz", tag = "operators", responses(
     (status = 200, description = "Ready."),
     (status = 503, description = "Starting or stopping (`not_ready`); a topic is missing (`missing`); or events cannot be appended \

@@ -1,9 +1,11 @@
 //! Tokens (JWT) of an identity provider, in place of API keys: what a person's browser sends.
 //!
-//! A token is believed if one of the issuer's published keys has signed it, by an algorithm that goes with that key, and issuer, audience and
-//! times are right. It allows what belongs to the accounts that its claims name, and nothing else.
+//! A token is believed if one of the issuer's published keys has signed it, by an algorithm that
+//! goes with that key, and issuer, audience and times are right. It allows what belongs to the
+//! accounts that its claims name, and nothing else.
 //!
-//! Signatures with shared secrets (HS256 and the like) and unsigned tokens are never believed: a public key must not do for a secret.
+//! Signatures with shared secrets (HS256 and the like) and unsigned tokens are never believed: a
+//! public key must not do for a secret.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,8 +36,8 @@ const SKEW_MS: i64 = MINUTE_MS;
 const KEYS_FRESH_MS: i64 = 10 * MINUTE_MS;
 /// Keys that are old are asked for again so often, if the issuer does not answer.
 const ASK_AGAIN_AFTER_MS: i64 = MINUTE_MS;
-/// Unknown keys are asked for so often at most, for everybody who sent one meanwhile: anybody can make one up, and one that is new must work at once
-/// all the same.
+/// Unknown keys are asked for so often at most, for everybody who sent one meanwhile: anybody can
+/// make one up, and one that is new must work at once all the same.
 const UNKNOWN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long keys are believed while the issuer does not answer.
 const ISSUER_KEYS_CACHE_TTL_MS: i64 = 24 * 60 * MINUTE_MS;
@@ -291,7 +293,8 @@ impl Tokens {
     }
 }
 
-/// How long ago, also if the clock was set back meanwhile: then it is long ago, and the keys are asked for.
+/// How long ago, also if the clock was set back meanwhile: then it is long ago, and the keys are
+/// asked for.
 fn age(then: Millis, now: Millis) -> i64 {
     now.0.saturating_sub(then.0).saturating_abs()
 }
@@ -306,7 +309,8 @@ fn instant(claim: &Value) -> Option<Millis> {
     Some(Millis(seconds.saturating_mul(1_000)))
 }
 
-/// What an issuer publishes. Each key is read by itself: one that we do not know must not hide the others.
+/// What an issuer publishes. Each key is read by itself: one that we do not know must not hide the
+/// others.
 #[derive(Deserialize)]
 struct Published {
     keys: Vec<Value>,

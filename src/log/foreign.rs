@@ -16,7 +16,8 @@ pub enum ForeignRead {
     OutOfRange,
 }
 
-/// Topics that others write. Their records may carry their producers' times, expire at any moment, and be deleted and created again.
+/// Topics that others write. Their records may carry their producers' times, expire at any moment,
+/// and be deleted and created again.
 ///
 /// Every error is [`LogError::Unavailable`]: try again.
 #[async_trait]

@@ -1,7 +1,8 @@
 //! JSON arrays, element by element: nothing is gathered before it has been counted.
 //!
-//! `serde_json::from_str::<Vec<&RawValue>>` takes 16 bytes per element, while an element can be two bytes of text: a small packed body grows to
-//! gigabytes. Arrays of items that may be broken are cut by `gateways::structure` instead.
+//! `serde_json::from_str::<Vec<&RawValue>>` takes 16 bytes per element, while an element can be two
+//! bytes of text: a small packed body grows to gigabytes. Arrays of items that may be broken are
+//! cut by `gateways::structure` instead.
 
 use serde::Deserializer as _;
 use serde::de::{Error as _, SeqAccess, Visitor};

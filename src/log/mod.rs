@@ -1,4 +1,5 @@
-//! Logs: the trait that the pipeline reads and writes, the embedded log, and the formats of records.
+//! Logs: the trait that the pipeline reads and writes, the embedded log, and the formats of
+//! records.
 
 use std::fmt;
 use std::str::FromStr;
@@ -114,7 +115,8 @@ impl Record {
 }
 
 impl NewRecord {
-    /// What counts against the topic's largest record: key, value, header names and values, and 8 bytes per header.
+    /// What counts against the topic's largest record: key, value, header names and values, and 8
+    /// bytes per header.
     pub fn size(&self) -> usize {
         let headers: usize = self
             .headers
@@ -125,8 +127,8 @@ impl NewRecord {
     }
 }
 
-/// Names one record, so that a checkpoint can tell on resume whether the log still holds the record that it covered.
-/// As text: `offset@append time in ms#checksum in hex`.
+/// Names one record, so that a checkpoint can tell on resume whether the log still holds the record
+/// that it covered. As text: `offset@append time in ms#checksum in hex`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
     /// The record's offset.
@@ -224,14 +226,15 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// How many records somebody has yet to work on who goes on at `next`: what `tidemark top`, `tidemark doctor` and the metrics call
-    /// waiting. What has expired waits no more.
+    /// How many records somebody has yet to work on who goes on at `next`: what `tidemark top`,
+    /// `tidemark doctor` and the metrics call waiting. What has expired waits no more.
     pub fn waiting(self, next: Offset) -> u64 {
         self.end.0.saturating_sub(next.max(self.start).0)
     }
 }
 
-/// How long to wait for a record that is there by all that is known: a log elsewhere may take a moment to answer.
+/// How long to wait for a record that is there by all that is known: a log elsewhere may take a
+/// moment to answer.
 pub const MUST_BE_THERE: Duration = Duration::from_secs(10);
 
 /// How much to read at most. At least one record is returned if there is one.
@@ -279,7 +282,8 @@ pub enum LogError {
     /// Nothing is wrong with the data; try again. An append may or may not have happened.
     #[error("the log did not answer ({0}); it is safe to retry")]
     Unavailable(String),
-    /// The log takes no records at present, and says why; nothing was appended. Passes when the cause is gone.
+    /// The log takes no records at present, and says why; nothing was appended. Passes when the
+    /// cause is gone.
     #[error("{what}; nothing was appended")]
     Refused {
         /// Why.
@@ -363,8 +367,8 @@ pub trait Log: Send + Sync {
     /// Id and partition count of a topic.
     async fn topic(&self, topic: Topic) -> Result<TopicInfo, LogError>;
 
-    /// Appends records, in order, all to one partition; returns the offset of each once all are durable.
-    /// After [`LogError::Unavailable`] any prefix may have been appended, now or later.
+    /// Appends records, in order, all to one partition; returns the offset of each once all are
+    /// durable. After [`LogError::Unavailable`] any prefix may have been appended, now or later.
     async fn append(
         &self,
         topic: Topic,
@@ -372,7 +376,8 @@ pub trait Log: Send + Sync {
         records: Vec<NewRecord>,
     ) -> Result<Vec<Offset>, LogError>;
 
-    /// Reads from `from` on. If nothing is there yet, waits up to `wait` for the first record; an empty answer means none came.
+    /// Reads from `from` on. If nothing is there yet, waits up to `wait` for the first record; an
+    /// empty answer means none came.
     async fn read(
         &self,
         topic: Topic,
@@ -385,8 +390,8 @@ pub trait Log: Send + Sync {
     /// What a partition holds.
     async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError>;
 
-    /// Whether usage events can be appended now, without appending any; the error is the one that an
-    /// append would meet.
+    /// Whether usage events can be appended now, without appending any; the error is the one that
+    /// an append would meet.
     async fn check_appends(&self) -> Result<(), LogError> {
         Ok(())
     }
@@ -397,7 +402,8 @@ pub trait Log: Send + Sync {
     }
 }
 
-/// How many partitions the topics have. A change of them is a new epoch, before which every process is stopped.
+/// How many partitions the topics have. A change of them is a new epoch, before which every process
+/// is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partitions {
     /// Of `usage.events` and `ledger.cuts`.
@@ -419,7 +425,8 @@ impl Partitions {
     }
 }
 
-/// Java Kafka's default partitioner for keyed records (librdkafka: `murmur2_random`): where a user's events go.
+/// Java Kafka's default partitioner for keyed records (librdkafka: `murmur2_random`): where a
+/// user's events go.
 pub fn usage_partition(user: &str, count: u32) -> Partition {
     Partition((murmur2(user.as_bytes()) & 0x7fff_ffff) % count)
 }

@@ -1,18 +1,24 @@
 //! The format of `usage.rejected`: the record as it came, and why it was refused.
 //!
-//! The value is the original's, byte for byte. Headers say the rest: `reason`, `detail`, `field` (if it is about one), `epoch`, `partition`
-//! and `offset` of the original, `logTime` (milliseconds since 1970), `key` (if the original had one), and each header of the original,
-//! in order, with `original.` before its name, so that it can never be taken for one of ours. The key is `epoch:partition:offset`.
+//! The value is the original's, byte for byte. Headers say the rest: `reason`, `detail`, `field`
+//! (if it is about one), `epoch`, `partition` and `offset` of the original, `logTime` (milliseconds
+//! since 1970), `key` (if the original had one), and each header of the original, in order, with
+//! `original.` before its name, so that it can never be taken for one of ours. The key is
+//! `epoch:partition:offset`.
 //!
-//! What an adapter refused stands here too, but without the original: a gateway's log record may hold prompts, keys and addresses, which never
-//! enter our log. Such a reject has an empty value; its headers are `reason`, `detail`, `field`, `source`, `logTime` (the record's own timestamp), and
-//! `foreignTopic`, `foreignPartition`, `foreignOffset` and `foreignIndex`, which say where the original stands. Its key is those four, joined by colons.
+//! What an adapter refused stands here too, but without the original: a gateway's log record may
+//! hold prompts, keys and addresses, which never enter our log. Such a reject has an empty value;
+//! its headers are `reason`, `detail`, `field`, `source`, `logTime` (the record's own timestamp),
+//! and `foreignTopic`, `foreignPartition`, `foreignOffset` and `foreignIndex`, which say where the
+//! original stands. Its key is those four, joined by colons.
 //!
-//! What a gateway posted over HTTP in a form of its own, and what cannot be read, stands here as a draft: the canonical event without the fields that
-//! are missing or wrong. The original is nowhere else, but what it holds beside those fields may be prompts and keys. The value is that
-//! draft (empty if nothing could be read); headers are `reason`, `detail`, `field`, `gateway` (the form), `logTime` (when it came in) and
-//! `sender` (the id of the API key that sent it, absent in rejects of older versions). The key is
-//! the form and a hash of draft and detail, so that an item that is sent twice is one reject twice, and can be known for it.
+//! What a gateway posted over HTTP in a form of its own, and what cannot be read, stands here as a
+//! draft: the canonical event without the fields that are missing or wrong. The original is nowhere
+//! else, but what it holds beside those fields may be prompts and keys. The value is that draft
+//! (empty if nothing could be read); headers are `reason`, `detail`, `field`, `gateway` (the form),
+//! `logTime` (when it came in) and `sender` (the id of the API key that sent it, absent in rejects
+//! of older versions). The key is the form and a hash of draft and detail, so that an item that is
+//! sent twice is one reject twice, and can be known for it.
 
 use std::borrow::Cow;
 
@@ -38,16 +44,18 @@ const DETAIL_BYTES_MAX: usize = 1_024;
 /// More than our own headers, the key and a detail ever take.
 const OWN_BYTES_MAX: usize = 2_048;
 
-/// The largest original, by [`Record::size`], that a reject holds whole. Nothing that tidemark's own topics are meant to take is larger; but a broker
-/// looks at the size of compressed batches, so a single record may be. Then the reject holds its beginning, and the whole stays where it was found.
+/// The largest original, by [`Record::size`], that a reject holds whole. Nothing that tidemark's
+/// own topics are meant to take is larger; but a broker looks at the size of compressed batches, so
+/// a single record may be. Then the reject holds its beginning, and the whole stays where it was
+/// found.
 pub const ORIGINAL_BYTES_MAX: usize = 1 << 20;
 /// How much of a larger one is held.
 const BEGINNING_BYTES: usize = 64 * 1024;
 /// The name of the header that says how large it is.
 const WHOLE_BYTES: &str = "wholeBytes";
 
-/// The largest reject that a record of `bytes` can become. A header takes at least two bytes on any wire,
-/// and becomes as much longer as the prefix is.
+/// The largest reject that a record of `bytes` can become. A header takes at least two bytes on any
+/// wire, and becomes as much longer as the prefix is.
 pub const fn largest_reject(bytes: usize) -> usize {
     bytes + bytes / 2 * ORIGINAL.len() + OWN_BYTES_MAX
 }
@@ -111,7 +119,8 @@ pub struct GatewayReject {
     pub received: Millis,
     /// The id of the API key that sent it, if that is known.
     pub sender: Option<String>,
-    /// The event as far as it could be read: canonical JSON that lacks what is missing or wrong; empty if there is nothing.
+    /// The event as far as it could be read: canonical JSON that lacks what is missing or wrong;
+    /// empty if there is nothing.
     pub draft: Bytes,
 }
 
@@ -150,8 +159,8 @@ impl Reject {
         }
     }
 
-    /// The source of the original, as scopes (`ingest:SOURCE`) name it; of what a gateway posted, the
-    /// form. `None` if it cannot be read.
+    /// The source of the original, as scopes (`ingest:SOURCE`) name it; of what a gateway posted,
+    /// the form. `None` if it cannot be read.
     pub fn source(&self) -> Option<Cow<'_, str>> {
         match self {
             Reject::Usage(RejectedRecord { original, .. }) => {
@@ -305,7 +314,8 @@ fn decode_foreign(record: &Record) -> Result<ForeignReject, RejectError> {
     })
 }
 
-/// The reject of a record of partition `source`, judged at `log_time`. A detail of more than 1,024 bytes is cut.
+/// The reject of a record of partition `source`, judged at `log_time`. A detail of more than 1,024
+/// bytes is cut.
 pub fn encode(
     original: &Record,
     epoch: Epoch,
@@ -359,8 +369,8 @@ fn cut(detail: &str) -> &str {
 /// Reads a reject of a record of `usage.events`.
 ///
 /// # Errors
-/// The record is no such reject; [`RejectError::Foreign`] if it is one of an adapter, whose original is not kept, [`RejectError::Gateway`] if it is
-/// one of an item that was posted.
+/// The record is no such reject; [`RejectError::Foreign`] if it is one of an adapter, whose
+/// original is not kept, [`RejectError::Gateway`] if it is one of an item that was posted.
 pub fn decode(record: &Record) -> Result<RejectedRecord, RejectError> {
     if record.header(GATEWAY).is_some() {
         let GatewayReject { format, detail, .. } = decode_gateway(record)?;

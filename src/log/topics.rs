@@ -1,6 +1,7 @@
 //! What the topics are: `topics/*.yaml`, from which the embedded log and Kafka are both set up.
 //!
-//! The files are compiled in; a directory may hold others in their place. A bad file is refused with all its faults at once.
+//! The files are compiled in; a directory may hold others in their place. A bad file is refused
+//! with all its faults at once.
 
 use std::fmt;
 use std::path::Path;
@@ -16,12 +17,13 @@ pub const EVENT_BYTES_MAX: usize = 64 * 1024;
 pub const PARTITIONS_MAX: u32 = 1_024;
 /// Largest record that any topic may take.
 const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Shortest retention: a process that was down for a day must find what it has not read, and the duplicate window.
+/// Shortest retention: a process that was down for a day must find what it has not read, and the
+/// duplicate window.
 const RETENTION_HOURS_MIN: u64 = 24;
 /// Longest retention: ten years.
 const RETENTION_HOURS_MAX: u64 = 10 * 8_760;
-/// What a cut may take, at least: 20 bytes for each of [`PARTITIONS_MAX`] posting partitions, and 16 for
-/// each version of the services within the duplicate window.
+/// What a cut may take, at least: 20 bytes for each of [`PARTITIONS_MAX`] posting partitions, and
+/// 16 for each version of the services within the duplicate window.
 const CUT_BYTES_MAX: usize = 64 * 1024;
 /// What a usage event's key and headers may take, at least.
 const EVENT_OVERHEAD_BYTES: usize = 8 * 1024;
@@ -76,7 +78,8 @@ pub struct TopicSpec {
 /// What happens to records that are old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cleanup {
-    /// They are deleted. Never compacted: a sequence with holes could not be told from a damaged one.
+    /// They are deleted. Never compacted: a sequence with holes could not be told from a damaged
+    /// one.
     Delete,
 }
 
@@ -161,8 +164,9 @@ pub fn shipped() -> Vec<TopicSpec> {
     load(None).expect("a test parses the files that are compiled in")
 }
 
-/// The topics in the order of [`Topic::ALL`]: from `dir/NAME.yaml` where there is such a file, else as shipped.
-/// `ledger.cuts` without a file is like `usage.events`: a directory from before that topic needs no change.
+/// The topics in the order of [`Topic::ALL`]: from `dir/NAME.yaml` where there is such a file, else
+/// as shipped. `ledger.cuts` without a file is like `usage.events`: a directory from before that
+/// topic needs no change.
 pub fn load(dir: Option<&Path>) -> Result<Vec<TopicSpec>, TopicFaults> {
     let mut faults = dir.map_or_else(Vec::new, strangers);
     let mut specs = Vec::new();

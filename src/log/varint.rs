@@ -1,4 +1,5 @@
-//! Numbers on the wire: minimal LEB128 varints, zigzag for signed ones, and a reader that never panics.
+//! Numbers on the wire: minimal LEB128 varints, zigzag for signed ones, and a reader that never
+//! panics.
 
 /// Bytes are not in the format that they claim. Never retried: the bytes will not change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

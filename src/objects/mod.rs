@@ -64,8 +64,8 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Files in a directory, which is made if need be. A file is replaced at once and whole, and is on
-    /// the disk before it counts as written.
+    /// Files in a directory, which is made if need be. A file is replaced at once and whole, and is
+    /// on the disk before it counts as written.
     ///
     /// # Errors
     /// The directory cannot be made.
@@ -143,8 +143,8 @@ impl Objects {
         }
     }
 
-    /// Writes a file of any size, piece by piece; it appears when it is whole, also over another. An
-    /// error of `pieces` ends it, and nothing appears.
+    /// Writes a file of any size, piece by piece; it appears when it is whole, also over another.
+    /// An error of `pieces` ends it, and nothing appears.
     ///
     /// # Errors
     /// As [`Objects::put`], or that of `pieces`.
@@ -217,8 +217,8 @@ impl Objects {
         self.found(self.objects.get_ranges(&self.path(path), ranges).await)
     }
 
-    /// A file piece by piece, and how many bytes it has; `None`: there is none. Each piece is asked for
-    /// when the one before was taken, so that a slow reader holds one in memory.
+    /// A file piece by piece, and how many bytes it has; `None`: there is none. Each piece is asked
+    /// for when the one before was taken, so that a slow reader holds one in memory.
     ///
     /// # Errors
     /// As [`Objects::put`]; also if the file is replaced meanwhile.

@@ -1,4 +1,5 @@
-//! Time as a dependency. Nothing that decides a number reads it; back-off, flush timers and award dates do.
+//! Time as a dependency. Nothing that decides a number reads it; back-off, flush timers and award
+//! dates do.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Millis;
 
-    /// This moment on a clock that is never set. Whatever measures how long something takes, or when
-    /// it is due, goes by this: the wall clock may be set back at any time.
+    /// This moment on a clock that is never set. Whatever measures how long something takes, or
+    /// when it is due, goes by this: the wall clock may be set back at any time.
     fn moment(&self) -> Moment {
         static START: OnceLock<Instant> = OnceLock::new();
         let passed = START.get_or_init(Instant::now).elapsed();
@@ -85,7 +86,8 @@ impl Uptime {
     }
 }
 
-/// The boot that is running; unknown where the system does not tell, and then nothing can be compared.
+/// The boot that is running; unknown where the system does not tell, and then nothing can be
+/// compared.
 #[cfg(target_os = "linux")]
 fn boot() -> Option<&'static str> {
     static BOOT: OnceLock<Option<String>> = OnceLock::new();

@@ -1,9 +1,10 @@
 //! The time by which things are deleted.
 //!
-//! One look by a clock that is weeks ahead would delete everything that expires within those weeks, so
-//! the wall clock alone never decides it. What decides is a clock that follows the wall clock at most
-//! `SPEED_MAX` times as fast as time passes, and that is kept across restarts: neither a jump nor a
-//! start with a wrong clock, however long it stays wrong, deletes anything before somebody can look.
+//! One look by a clock that is weeks ahead would delete everything that expires within those weeks,
+//! so the wall clock alone never decides it. What decides is a clock that follows the wall clock at
+//! most `SPEED_MAX` times as fast as time passes, and that is kept across restarts: neither a jump
+//! nor a start with a wrong clock, however long it stays wrong, deletes anything before somebody
+//! can look.
 
 use std::io;
 use std::path::Path;

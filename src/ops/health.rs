@@ -1,4 +1,5 @@
-//! Health: where pipeline tasks report what they do, and where `/healthz`, `/readyz` and the metrics learn it.
+//! Health: where pipeline tasks report what they do, and where `/healthz`, `/readyz` and the
+//! metrics learn it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -34,7 +35,8 @@ pub struct Feed(&'static str);
 const ADAPT: &str = "adapt-";
 
 impl Feed {
-    /// The feed of a topic. Its name is kept for the life of the process, once: roles are copied everywhere and become labels.
+    /// The feed of a topic. Its name is kept for the life of the process, once: roles are copied
+    /// everywhere and become labels.
     pub fn of(topic: &str) -> Feed {
         static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
         let role = format!("{ADAPT}{topic}");
@@ -55,7 +57,8 @@ impl Feed {
 }
 
 impl Role {
-    /// `rate`, `post`, `audit` or `adapt-TOPIC`, as it stands in labels and in `tidemark resume rate/2`.
+    /// `rate`, `post`, `audit` or `adapt-TOPIC`, as it stands in labels and in `tidemark resume
+    /// rate/2`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Role::Rate => "rate",
@@ -136,7 +139,8 @@ pub struct TaskHealth {
     pub id: TaskId,
     /// Records that it has yet to work on. `None`: not known yet.
     pub lag: Option<u64>,
-    /// The offset of the first record whose work is not done: not rated and sent on, or not in rows.
+    /// The offset of the first record whose work is not done: not rated and sent on, or not in
+    /// rows.
     pub next: Option<u64>,
     /// A record at or before `next`, and when it was appended: the one at `next` has waited at most
     /// since then, and exactly so long if it is that one.
@@ -173,12 +177,14 @@ impl Health {
         }
     }
 
-    /// Says whether this process takes requests: true once log and store are open, false while it shuts down.
+    /// Says whether this process takes requests: true once log and store are open, false while it
+    /// shuts down.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
     }
 
-    /// Names what is not there and keeps this process from being ready (`topic usage.events`); nothing: all is there.
+    /// Names what is not there and keeps this process from being ready (`topic usage.events`);
+    /// nothing: all is there.
     pub fn set_missing(&self, missing: Vec<String>) {
         *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = missing;
     }
@@ -209,7 +215,8 @@ impl Health {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// This process has taken up a task. How far it is behind is not known yet, and not told: 0 would say that nothing waits.
+    /// This process has taken up a task. How far it is behind is not known yet, and not told: 0
+    /// would say that nothing waits.
     pub fn taken_up(&self, id: TaskId) {
         self.update(id, None, |_| ());
     }
@@ -227,8 +234,8 @@ impl Health {
             .set(since.unwrap_or_default().as_secs_f64());
     }
 
-    /// A task that is taken up has read again up to here. That is progress, unless it was there before
-    /// and had to begin anew. Nothing happens if the task is unknown.
+    /// A task that is taken up has read again up to here. That is progress, unless it was there
+    /// before and had to begin anew. Nothing happens if the task is unknown.
     pub fn reads_again(&self, id: TaskId, to: u64) {
         if let Some(task) = self.lock().get_mut(&id)
             && task.read_again_to.is_none_or(|before| before < to)
@@ -262,8 +269,8 @@ impl Health {
         }
     }
 
-    /// What is told from outside of a task: it has `lag` records before it, the oldest of which has waited for `waited`. Nothing happens
-    /// if this process does not run it (any more).
+    /// What is told from outside of a task: it has `lag` records before it, the oldest of which has
+    /// waited for `waited`. Nothing happens if this process does not run it (any more).
     pub fn lags(&self, id: TaskId, lag: u64, waited: Duration) {
         // The metrics too are set under the lock: after `gone` nobody would take them away again.
         let mut tasks = self.lock();
@@ -318,7 +325,8 @@ impl Health {
         }
     }
 
-    /// A task that this process no longer runs. Its metrics go with it: whoever runs it now tells them.
+    /// A task that this process no longer runs. Its metrics go with it: whoever runs it now tells
+    /// them.
     pub fn gone(&self, id: TaskId) {
         self.resumed(id);
         let mut tasks = self.lock();
@@ -359,9 +367,10 @@ impl Health {
         self.lock().values().cloned().collect()
     }
 
-    /// Tasks that have lag and made no progress for longer than `bound`. A restart, which is what a failed liveness probe brings,
-    /// must be able to cure them. So halted ones are not among them: they wait for a person; nor is any while the log or the store
-    /// cannot be used, and for as long after an outage that was not short.
+    /// Tasks that have lag and made no progress for longer than `bound`. A restart, which is what a
+    /// failed liveness probe brings, must be able to cure them. So halted ones are not among them:
+    /// they wait for a person; nor is any while the log or the store cannot be used, and for as
+    /// long after an outage that was not short.
     pub fn stalled(&self, bound: Duration) -> Vec<TaskHealth> {
         let (is_out, well_since) = (self.outages.any(), self.outages.well_since(bound));
         let is_stalled = |task: &TaskHealth| {
@@ -412,7 +421,8 @@ impl Health {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, TaskHealth>> {
-        // A panic elsewhere must not turn into a second one here; the map is consistent between any two statements.
+        // A panic elsewhere must not turn into a second one here; the map is consistent between any
+        // two statements.
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

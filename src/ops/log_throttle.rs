@@ -27,12 +27,14 @@ impl<K: Ord> LogThrottle<K> {
         }
     }
 
-    /// `None`: it was said a moment ago, keep it back. Else say it, and how often it was kept back since the last time.
+    /// `None`: it was said a moment ago, keep it back. Else say it, and how often it was kept back
+    /// since the last time.
     pub fn say(&self, key: K) -> Option<u64> {
         self.say_of(key, 1)
     }
 
-    /// As [`LogThrottle::say`], of `count` things at once: how many were kept back since the last time.
+    /// As [`LogThrottle::say`], of `count` things at once: how many were kept back since the last
+    /// time.
     pub fn say_of(&self, key: K, count: u64) -> Option<u64> {
         // A panic elsewhere does not make the map wrong.
         let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);

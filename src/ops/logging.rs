@@ -1,4 +1,5 @@
-//! Log lines: readable messages with queryable fields, on stderr, so that what a command prints on stdout stays clean.
+//! Log lines: readable messages with queryable fields, on stderr, so that what a command prints on
+//! stdout stays clean.
 
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
@@ -12,12 +13,12 @@ use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 use super::config::{LogFormat, LoggingConfig};
 use super::traces::SpanLayer;
 
-/// What dependencies may say: they report as trouble what is our everyday business (a condition that failed, a table that is not there
-/// yet). A filter that names one of them again wins.
+/// What dependencies may say: they report as trouble what is our everyday business (a condition
+/// that failed, a table that is not there yet). A filter that names one of them again wins.
 const QUIET: &str = "aws_smithy_runtime=error,aws_sdk_dynamodb=error,dynoxide=error,hyper=warn,fjall=warn,lsm_tree=warn,";
 
-/// Starts logging; `RUST_LOG`, if set, is used in place of the configured filter. `traces` sees every span of ours, whatever is logged of
-/// them. A second call does nothing (tests).
+/// Starts logging; `RUST_LOG`, if set, is used in place of the configured filter. `traces` sees
+/// every span of ours, whatever is logged of them. A second call does nothing (tests).
 pub fn start(config: &LoggingConfig, traces: Option<SpanLayer>) {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| config.filter.clone());
     let filter = EnvFilter::new(format!("{QUIET}{filter}"));
@@ -35,7 +36,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let lines = fmt::layer()
-        // It would say on stderr that stderr cannot be written, and panic: whoever logs then would die of a reader of our log that has gone.
+        // It would say on stderr that stderr cannot be written, and panic: whoever logs then would
+        // die of a reader of our log that has gone.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match format {
@@ -47,7 +49,8 @@ where
     }
 }
 
-/// Says as a line of JSON why this process ends. It is said whatever the filter, and before logging has started as well.
+/// Says as a line of JSON why this process ends. It is said whatever the filter, and before logging
+/// has started as well.
 pub fn say_why_it_ends(exit_code: u8, message: &str) {
     let lines = registry().with(lines(LogFormat::Json));
     tracing::subscriber::with_default(lines, || {
@@ -55,7 +58,8 @@ pub fn say_why_it_ends(exit_code: u8, message: &str) {
     });
 }
 
-/// A panic is a bug, and ends a task or the process. Where every line is JSON, the line that says so is, too.
+/// A panic is a bug, and ends a task or the process. Where every line is JSON, the line that says
+/// so is, too.
 fn panicked(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let backtrace = std::backtrace::Backtrace::capture();

@@ -1,4 +1,5 @@
-//! What every layer stands on: the clock, metrics, health, configuration, logging, traces, shutdown.
+//! What every layer stands on: the clock, metrics, health, configuration, logging, traces,
+//! shutdown.
 
 pub mod clock;
 pub mod config;

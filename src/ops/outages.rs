@@ -156,8 +156,8 @@ impl Outages {
         !lock(&self.down).is_empty()
     }
 
-    /// When the last outage ended that excuses a task that made no progress for longer than `bound`:
-    /// one that was not short, unless the bound is not much longer than that.
+    /// When the last outage ended that excuses a task that made no progress for longer than
+    /// `bound`: one that was not short, unless the bound is not much longer than that.
     pub(super) fn well_since(&self, bound: Duration) -> Option<Instant> {
         let Ended { any, long } = *lock(&self.ended);
         if bound < SHORT_OUTAGE * 2 { any } else { long }

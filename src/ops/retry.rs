@@ -22,7 +22,8 @@ impl Backoff {
     }
 
     /// The pause after `failed` attempts. Half of the longest is fixed, half is drawn evenly by
-    /// `random`: those that failed together do not come back together, and nobody comes back at once.
+    /// `random`: those that failed together do not come back together, and nobody comes back at
+    /// once.
     pub fn pause(&self, failed: u32, random: u64) -> Duration {
         let longest = self.longest(failed);
         let share = random as f64 / u64::MAX as f64;
@@ -37,9 +38,9 @@ pub struct RetryPolicy {
     pub backoff: Backoff,
     /// At most so many attempts, the first included.
     pub attempts_max: u32,
-    /// No attempt begins later than this after the first. A process that slept (a suspended machine)
-    /// has no attempt left when it wakes, so what counts as a contradiction after the last one must
-    /// have [`RetryPolicy::NO_DEADLINE`].
+    /// No attempt begins later than this after the first. A process that slept (a suspended
+    /// machine) has no attempt left when it wakes, so what counts as a contradiction after the last
+    /// one must have [`RetryPolicy::NO_DEADLINE`].
     pub within: Duration,
 }
 

@@ -1,4 +1,5 @@
-//! Shutdown: the first SIGINT or SIGTERM asks everything to drain, the next one ends the process at once.
+//! Shutdown: the first SIGINT or SIGTERM asks everything to drain, the next one ends the process at
+//! once.
 //!
 //! After SIGTERM a process that serves others may go on serving for a while first, so that load
 //! balancers see that it is leaving before it refuses connections ([`Trigger::delay_by`]). Another
@@ -78,7 +79,8 @@ impl Shutdown {
         self.stopping.clone()
     }
 
-    /// Waits for the request, then at most `bound` longer for `work`. `None`: it did not end in time.
+    /// Waits for the request, then at most `bound` longer for `work`. `None`: it did not end in
+    /// time.
     pub async fn bounded<T>(&self, bound: Duration, work: impl Future<Output = T>) -> Option<T> {
         let mut shutdown = self.clone();
         tokio::select! {

@@ -4,12 +4,14 @@
 //! read records ─▶ adapt (pure) ─▶ append events to their users' partitions, rejects to usage.rejected ─▶ position
 //! ```
 //!
-//! At least once: the position moves only after everything before it is acknowledged. What is read again after a crash becomes the same events
-//! with the same ids, which the duplicate check of rating drops. So two workers on one partition do no harm either; the position
-//! is written only over the one that this worker last saw, and whoever finds another there begins again from it.
+//! At least once: the position moves only after everything before it is acknowledged. What is read
+//! again after a crash becomes the same events with the same ids, which the duplicate check of
+//! rating drops. So two workers on one partition do no harm either; the position is written only
+//! over the one that this worker last saw, and whoever finds another there begins again from it.
 //!
-//! The topic is another's. That its records expire before they were read, or that it is deleted and created again, is no contradiction of
-//! ours, and standing still would lose more of it: the task says so (an error in the log, a metric), and goes on with what is there.
+//! The topic is another's. That its records expire before they were read, or that it is deleted and
+//! created again, is no contradiction of ours, and standing still would lose more of it: the task
+//! says so (an error in the log, a metric), and goes on with what is there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +41,8 @@ const LIMIT: ReadLimit = ReadLimit {
 };
 /// How long a read waits for the first record.
 const WAIT: Duration = Duration::from_millis(500);
-/// How often the position is written while records keep coming. What lies in between is read again after a crash.
+/// How often the position is written while records keep coming. What lies in between is read again
+/// after a crash.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a worker needs to adapt.
@@ -284,7 +287,8 @@ impl<'c> Adapter<'c> {
         Ok(())
     }
 
-    /// Writes the position, if it has moved, and if what was read was still the topic that it speaks of.
+    /// Writes the position, if it has moved, and if what was read was still the topic that it
+    /// speaks of.
     async fn save(&mut self) -> Result<(), Failure> {
         self.saved_at = self.ctx.clock.moment();
         if self.saved == Some(self.next) {

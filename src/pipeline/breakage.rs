@@ -1,6 +1,6 @@
-//! Ways to break the protocol on purpose. The simulator switches them on to show that it finds each; without the cargo feature
-//! `breakage` (which only tests have) none of them can be reached. What each does is in
-//! [`Protections`](super::Protections).
+//! Ways to break the protocol on purpose. The simulator switches them on to show that it finds
+//! each; without the cargo feature `breakage` (which only tests have) none of them can be reached.
+//! What each does is in [`Protections`](super::Protections).
 
 /// One breakage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,7 +9,8 @@ pub enum Breakage {
     CheckpointAheadOfFlush,
     /// The fence has no write id of its own: it is the position alone.
     FenceWithoutWriteId,
-    /// A row is written if its fence is lower, not if it is the one last seen; and a second write starts before the first answered.
+    /// A row is written if its fence is lower, not if it is the one last seen; and a second write
+    /// starts before the first answered.
     FenceLowerAndTwoInFlight,
     /// Opening a new head leaves the old head's fence alone.
     OpenedHeadLeavesOldFence,
@@ -25,7 +26,8 @@ pub enum Breakage {
     AwardsInOneTransaction,
     /// The duplicate window begins inside the chunk.
     WindowEndsInsideChunk,
-    /// The slow lane begins at the window's start, without the five minutes that event time may be ahead.
+    /// The slow lane begins at the window's start, without the five minutes that event time may be
+    /// ahead.
     SlowLaneWithoutFiveMinutes,
     /// Only the slow lane looks for duplicates, not the window.
     SlowLaneInPlaceOfWindow,
@@ -52,8 +54,8 @@ pub enum Breakage {
     IncompleteChunkTakenAsComplete,
     /// `recover` leaves posting where it is, although account tables may be older than that.
     PostingNotPutBack,
-    /// `recover` leaves prices and links as they are, although their tables may be of another moment
-    /// than the control feed.
+    /// `recover` leaves prices and links as they are, although their tables may be of another
+    /// moment than the control feed.
     FeedRowsNotMended,
     /// Nobody looks whether a later epoch has begun.
     LaterEpochIgnored,
@@ -72,15 +74,15 @@ pub enum Breakage {
     /// What the window has forgotten is as late as the last record that it forgot, even if it had
     /// forgotten later ones before.
     ForgottenFallsBack,
-    /// An account is set aside in memory alone: the checkpoint passes its postings before the record
-    /// is durable.
+    /// An account is set aside in memory alone: the checkpoint passes its postings before the
+    /// record is durable.
     SetAsideInMemoryOnly,
     /// An account that is released goes on where its partition is, without what it missed.
     ReleaseWithoutCatchUp,
     /// Nobody looks whether rows that were mended are as new as those that were set aside.
     OlderRowsReleased,
-    /// After a restart the duplicate window holds what is valid for the services of now, not for those
-    /// that rated it.
+    /// After a restart the duplicate window holds what is valid for the services of now, not for
+    /// those that rated it.
     WindowRatedWithNewServices,
     /// A contradiction with an item counts at once, although the item may be half of a transaction.
     ContradictionsUnconfirmed,
@@ -92,8 +94,8 @@ pub enum Breakage {
     /// The row of what a reversal takes back is read as an eventually consistent read may show it:
     /// without what was just written.
     OriginalsReadEventually,
-    /// A completion is decided anew when its chunk is rated again: it finds the row that it has written
-    /// itself, and takes it for another one's.
+    /// A completion is decided anew when its chunk is rated again: it finds the row that it has
+    /// written itself, and takes it for another one's.
     CompletionDecidedAnew,
     /// What an event earns is rounded up, not down.
     AmountsRoundedUp,
@@ -123,7 +125,8 @@ pub enum Breakage {
     EndLatestEventMisstated,
     /// The record of a chunk misstates the last block that was sent.
     EndSequencesMisstated,
-    /// Badges are granted by whoever writes an account's rows, not also when they are touched again.
+    /// Badges are granted by whoever writes an account's rows, not also when they are touched
+    /// again.
     BadgesOfOwnWritesOnly,
 }
 

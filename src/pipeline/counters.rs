@@ -1,4 +1,5 @@
-//! What the pipeline counts beside its work: sums that are kept per chunk and told once, and counters that stand at zero from the start.
+//! What the pipeline counts beside its work: sums that are kept per chunk and told once, and
+//! counters that stand at zero from the start.
 
 use crate::domain::amount::{MICROPOINTS_PER_POINT, Points};
 use crate::domain::event::{Reason, Service};
@@ -34,7 +35,8 @@ pub(super) fn shown(points: Points) -> f64 {
     points.0 as f64 / MICROPOINTS_PER_POINT as f64
 }
 
-/// Lets every counter whose labels are known exist from the start: a graph of what has never happened shows 0, and the first time is a rise.
+/// Lets every counter whose labels are known exist from the start: a graph of what has never
+/// happened shows 0, and the first time is a rise.
 pub(super) fn at_zero(metrics: &Metrics) {
     for reason in Reason::ALL {
         let rejected = &metrics.events_rejected_total;
@@ -160,7 +162,8 @@ impl ServiceCounters {
     }
 }
 
-/// Counts points that were issued; those that an adjustment took away by themselves, since a counter never falls.
+/// Counts points that were issued; those that an adjustment took away by themselves, since a
+/// counter never falls.
 pub(super) fn issued(metrics: &Metrics, kind: &str, points: Points) {
     if points < Points::ZERO {
         metrics.points_deducted_total.inc_by(-shown(points));

@@ -1,6 +1,7 @@
-//! Records of `ledger.cuts`: the recorded cut of a chunk and what holds after it, as one record. What
-//! a record says is what the chunk's posting blocks say in their headers ([`recorded_cut`]); it stands
-//! there for every chunk, also for those without blocks, and in the order of the source partition.
+//! Records of `ledger.cuts`: the recorded cut of a chunk and what holds after it, as one record.
+//! What a record says is what the chunk's posting blocks say in their headers ([`recorded_cut`]);
+//! it stands there for every chunk, also for those without blocks, and in the order of the source
+//! partition.
 
 use bytes::Bytes;
 use serde::Serialize;

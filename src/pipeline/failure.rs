@@ -5,7 +5,8 @@ use crate::log::LogError;
 use crate::store::db::StoreError;
 use crate::store::set_aside::{FaultCode, Stood};
 
-/// Why a partition halts. The names are stable: they are labels of a metric and stand in `tidemark doctor`.
+/// Why a partition halts. The names are stable: they are labels of a metric and stand in `tidemark
+/// doctor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HaltCode {
     /// A topic was deleted and created again, or the log belongs to an earlier epoch.
@@ -18,7 +19,8 @@ pub enum HaltCode {
     LogDamaged,
     /// A topic has another number of partitions than before.
     PartitionsChanged,
-    /// The log holds blocks of chunks that the tables know nothing of: the tables are older than the log.
+    /// The log holds blocks of chunks that the tables know nothing of: the tables are older than
+    /// the log.
     TablesBehindLog,
     /// A record's append time is more than an hour ahead of the worker's clock.
     ClockAhead,
@@ -34,7 +36,8 @@ pub enum HaltCode {
     RowUnreadable,
     /// A usage row says that a later event came first.
     UsageRowAhead,
-    /// A sum left its range. Recorded by earlier versions: sums stay at the end of their range since, and the account is named in the log.
+    /// A sum left its range. Recorded by earlier versions: sums stay at the end of their range
+    /// since, and the account is named in the log.
     Overflow,
     /// The store refuses a request for good (a missing table).
     StoreRefused,
@@ -199,8 +202,8 @@ impl Failure {
         Failure::Halt(code, what.into())
     }
 
-    /// What a failed request about one account's own items means: an item that cannot be decoded is a
-    /// fault of this account, anything else is not.
+    /// What a failed request about one account's own items means: an item that cannot be decoded is
+    /// a fault of this account, anything else is not.
     pub fn of_account(account: &Account, code: FaultCode, error: StoreError) -> Failure {
         match error {
             StoreError::Corrupt { .. } => Failure::account(account, code, unreadable(&error)),
@@ -273,8 +276,9 @@ impl From<StoreError> for Failure {
 impl From<LogError> for Failure {
     fn from(error: LogError) -> Failure {
         match error {
-            // Loading compares the checkpoint with the log's bounds, and halts if records are missing. A
-            // worker that slept while another one went on only asks for what has expired since.
+            // Loading compares the checkpoint with the log's bounds, and halts if records are
+            // missing. A worker that slept while another one went on only asks for what has expired
+            // since.
             LogError::Unavailable(_)
             | LogError::Refused { .. }
             | LogError::NoTopic { .. }

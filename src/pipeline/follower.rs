@@ -1,8 +1,9 @@
 //! Follows the control feed: the rules and referral links as of a control position.
 //!
-//! A chunk with control position `v` must see exactly the entries with number ≤ `v`. The follower has taken every entry up to
-//! the position it follows to, in order. What it keeps of links carries the number of its entry, and is compared with `v` where
-//! it is used: so one cache serves a chunk that is rated again with an older `v` as well.
+//! A chunk with control position `v` must see exactly the entries with number ≤ `v`. The follower
+//! has taken every entry up to the position it follows to, in order. What it keeps of links carries
+//! the number of its entry, and is compared with `v` where it is used: so one cache serves a chunk
+//! that is rated again with an older `v` as well.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,8 +25,8 @@ use crate::store::db::StoreError;
 use crate::store::pricing;
 use crate::store::referrals::{self, StoredLink};
 
-/// Entries that came within this time are asked before the table: a plain read may not show a link yet whose
-/// entry the feed's head already counts.
+/// Entries that came within this time are asked before the table: a plain read may not show a link
+/// yet whose entry the feed's head already counts.
 const RECENT_MS: i64 = 10 * MINUTE_MS;
 /// How many entries are read back at the start at the least, whatever their time.
 const RECENT_ENTRIES_MIN: u64 = 256;
@@ -34,7 +35,8 @@ const FEED_PAGE: u64 = 1_000;
 /// How often rules that the feed does not count are read again before the task halts.
 const APART_READINGS_MAX: u32 = 8;
 
-/// A referral chain (referrer, theirs, and theirs), and the control number of the link that made it.
+/// A referral chain (referrer, theirs, and theirs), and the control number of the link that made
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// The link's number: chunks with a lower control position do not see it.
@@ -51,8 +53,9 @@ pub struct Chains {
     known: ChainTable,
 }
 
-/// What the table said of accounts. It holds a million of them, each is asked for in nearly every chunk, and each look is one into
-/// another part of memory: so the id stands in the table itself, and an element begins where a line of the processor's cache does.
+/// What the table said of accounts. It holds a million of them, each is asked for in nearly every
+/// chunk, and each look is one into another part of memory: so the id stands in the table itself,
+/// and an element begins where a line of the processor's cache does.
 #[derive(Debug, Default)]
 struct ChainTable(HashTable<KnownAccount>);
 
@@ -114,14 +117,16 @@ impl Chains {
         self.known.insert(account.into(), chain);
     }
 
-    /// The chain of an account, whose hash this is, as of a control position: `None` if the table must be asked, `Some(None)` if it has none.
+    /// The chain of an account, whose hash this is, as of a control position: `None` if the table
+    /// must be asked, `Some(None)` if it has none.
     pub fn of(
         &self,
         hash: AccountHash,
         account: AccountRef<'_>,
         as_of: Control,
     ) -> Option<Option<&Chain>> {
-        // hashbrown hashes the key even for an empty map, and this is asked for every account of a chunk.
+        // hashbrown hashes the key even for an empty map, and this is asked for every account of a
+        // chunk.
         let recent = if self.recent_chains.is_empty() {
             None
         } else {
@@ -194,8 +199,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes every entry up to the feed's present head; returns that head. Read after a chunk's last record was, it is
-    /// the chunk's control position.
+    /// Takes every entry up to the feed's present head; returns that head. Read after a chunk's
+    /// last record was, it is the chunk's control position.
     pub async fn follow(&mut self, ctx: &WorkerContext) -> Result<Control, Failure> {
         let head = persist(ctx, || control::head(&*ctx.db)).await?;
         if head < self.followed {
@@ -259,7 +264,8 @@ impl Follower {
         self.rules.as_of(as_of)
     }
 
-    /// The version of `rules.services` as of a control position; `None`: only the built-in services.
+    /// The version of `rules.services` as of a control position; `None`: only the built-in
+    /// services.
     pub fn services_version(&self, as_of: Control) -> Option<Control> {
         self.rules.services_version(as_of)
     }
@@ -274,7 +280,8 @@ impl Follower {
         &self.chains
     }
 
-    /// Forgets what tables can tell again, when it is more than `most`. To be called between chunks only.
+    /// Forgets what tables can tell again, when it is more than `most`. To be called between chunks
+    /// only.
     pub fn trim(&mut self, most: usize) {
         if self.chains.known.0.len() > most {
             self.chains.known.0.clear();
@@ -300,9 +307,9 @@ impl Follower {
         Ok(())
     }
 
-    /// The chain of an account whose link cannot be decoded, as the control feed has it: the link and
-    /// its entry were written in one transaction, and it is the entry that chunks are rated by. So the
-    /// source partition goes on, and counts what it would have counted.
+    /// The chain of an account whose link cannot be decoded, as the control feed has it: the link
+    /// and its entry were written in one transaction, and it is the entry that chunks are rated by.
+    /// So the source partition goes on, and counts what it would have counted.
     async fn chain_of_feed(
         &self,
         ctx: &WorkerContext,

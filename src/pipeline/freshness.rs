@@ -1,5 +1,6 @@
-//! How old the numbers are that people see: each posting block says in a header what the time of the newest event in its chunk is, and
-//! posting tells it when the block's entries stand in rows. Nothing else reads that header, and a block without one is as good.
+//! How old the numbers are that people see: each posting block says in a header what the time of
+//! the newest event in its chunk is, and posting tells it when the block's entries stand in rows.
+//! Nothing else reads that header, and a block without one is as good.
 
 use bytes::Bytes;
 

@@ -7,8 +7,9 @@ use hashbrown::DefaultHashBuilder;
 
 use crate::domain::ids::AccountRef;
 
-/// One for all tables: what a chunk has hashed for its own table, it need not hash again for the next. Random in each process, since ids
-/// come from outside; nothing that is written depends on it.
+/// One for all tables: what a chunk has hashed for its own table, it need not hash again for the
+/// next. Random in each process, since ids come from outside; nothing that is written depends on
+/// it.
 static HASHER: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::default);
 
 /// The hash of an account in this process.
@@ -18,7 +19,8 @@ pub struct AccountHash(u64);
 impl AccountHash {
     /// Of an account.
     pub fn of(account: AccountRef<'_>) -> AccountHash {
-        // A user and a provider of one id are rare enough to share a place; bits that tables do not use tell them apart.
+        // A user and a provider of one id are rare enough to share a place; bits that tables do not
+        // use tell them apart.
         AccountHash(HASHER.hash_one(account.id) ^ (account.kind as u64) << 40)
     }
 

@@ -1,7 +1,9 @@
-//! Lag, seen from outside of the tasks: a task that waits for a store that does not answer cannot tell how far behind it falls.
+//! Lag, seen from outside of the tasks: a task that waits for a store that does not answer cannot
+//! tell how far behind it falls.
 //!
-//! Lag means **not yet in rows**: what is not rated and sent on, and what is posted in memory but not written. `tidemark top`,
-//! `tidemark doctor`, the metrics, the alerts and autoscaling all go by this one definition.
+//! Lag means **not yet in rows**: what is not rated and sent on, and what is posted in memory but
+//! not written. `tidemark top`, `tidemark doctor`, the metrics, the alerts and autoscaling all go
+//! by this one definition.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -22,7 +24,8 @@ use crate::ops::health::{Role, TaskHealth, TaskId};
 /// How often it is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the store may take to tell where a task stands: the other tasks are to be looked at, too.
+/// How long the store may take to tell where a task stands: the other tasks are to be looked at,
+/// too.
 const STORED_WITHIN: Duration = Duration::from_millis(250);
 
 /// How long the log may take to tell where a partition ends.
@@ -94,8 +97,8 @@ async fn update_lag(
 }
 
 /// Says how far a task that is being taken up has come, and how long its first record has waited:
-/// before anything is done, which may take long, or not begin at all. What cannot be read now is told
-/// later.
+/// before anything is done, which may take long, or not begin at all. What cannot be read now is
+/// told later.
 pub(super) async fn tell_backlog(ctx: &WorkerContext, task: TaskId, topic: Topic, next: Offset) {
     ctx.health.stands_at(task, next.0);
     let Ok(bounds) = ctx.log.bounds(topic, task.partition).await else {
@@ -136,7 +139,8 @@ struct Ends {
     /// The record of which the task has told when it was appended, and since when it has waited.
     /// Kept, so that a wall clock that is set says nothing new about it.
     told: Option<(u64, Moment)>,
-    /// Where the task stood before this process took it up, once it has been read; `Some(None)`: nothing was ever done.
+    /// Where the task stood before this process took it up, once it has been read; `Some(None)`:
+    /// nothing was ever done.
     stood: Option<Option<Offset>>,
 }
 
@@ -155,8 +159,8 @@ impl Ends {
         }
     }
 
-    /// Where a task stands that has not told it, because it is being taken up or was found halted: what its checkpoint says. A
-    /// chunk that is cut is not done.
+    /// Where a task stands that has not told it, because it is being taken up or was found halted:
+    /// what its checkpoint says. A chunk that is cut is not done.
     async fn stored(&mut self, ctx: &WorkerContext, id: TaskId) -> Option<Offset> {
         if let Some(stood) = self.stood {
             return stood;
@@ -197,8 +201,8 @@ impl Ends {
         }
     }
 
-    /// Since when, to the second, the record at `next` has been there. Of one that was there before the first look, the task
-    /// tells when it, or one shortly before it, was appended.
+    /// Since when, to the second, the record at `next` has been there. Of one that was there before
+    /// the first look, the task tells when it, or one shortly before it, was appended.
     fn since(
         &mut self,
         next: u64,

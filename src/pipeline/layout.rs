@@ -60,8 +60,8 @@ pub(super) async fn stored(ctx: &WorkerContext) -> Result<Layout, Failure> {
     stored.ok_or_else(|| Failure::reload(format!("the layout of epoch {epoch} is not stored yet")))
 }
 
-/// `ledger.cuts` must have as many partitions as `usage.events`. Nothing is wrong with what was rated
-/// if it has not, so this is no halt: it passes once the topic is right.
+/// `ledger.cuts` must have as many partitions as `usage.events`. Nothing is wrong with what was
+/// rated if it has not, so this is no halt: it passes once the topic is right.
 pub(super) fn same_as_source(layout: &Layout, cuts: &TopicInfo) -> Result<(), Failure> {
     if layout.source == cuts.partitions {
         return Ok(());
@@ -157,8 +157,8 @@ pub(super) fn sealed(
 }
 
 /// Halts if a source partition that this epoch does not have any more went on in an earlier one.
-/// Nobody takes it up, so each of today's looks after those whose numbers are its own and a multiple
-/// of how many there are.
+/// Nobody takes it up, so each of today's looks after those whose numbers are its own and a
+/// multiple of how many there are.
 pub(super) async fn check_former_sources(
     ctx: &WorkerContext,
     layout: &Layout,

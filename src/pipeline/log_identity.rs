@@ -1,4 +1,5 @@
-//! Is this still the log that the checkpoint speaks of? Checked on every load, before anything is done (I8).
+//! Is this still the log that the checkpoint speaks of? Checked on every load, before anything is
+//! done (I8).
 
 use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
@@ -18,9 +19,10 @@ pub struct RecordedTopic<'a> {
     pub epoch: Epoch,
 }
 
-/// What topics and bounds tell of whether a task could go on from its checkpoint: what it would halt with. Reads nothing, so that
-/// `tidemark doctor` says the same as the task would. `counts` are numbers of partitions as the checkpoint has them and as they are;
-/// `first` is the first record that is needed yet, everything before `next` is done.
+/// What topics and bounds tell of whether a task could go on from its checkpoint: what it would
+/// halt with. Reads nothing, so that `tidemark doctor` says the same as the task would. `counts`
+/// are numbers of partitions as the checkpoint has them and as they are; `first` is the first
+/// record that is needed yet, everything before `next` is done.
 pub fn contradiction(
     place: &RecordedTopic<'_>,
     counts: &[(Topic, u32, u32)],
@@ -70,8 +72,8 @@ pub fn same_count(topic: Topic, known: u32, found: u32) -> Result<(), Failure> {
     Err(Failure::halt(HaltCode::PartitionsChanged, what))
 }
 
-/// Everything from `first` on must be there, and the last record that is done (`next − 1`) must be the one that was done.
-/// That it has expired is no fault.
+/// Everything from `first` on must be there, and the last record that is done (`next − 1`) must be
+/// the one that was done. That it has expired is no fault.
 pub(super) async fn still_there(
     ctx: &WorkerContext,
     place: &RecordedTopic<'_>,
@@ -177,7 +179,8 @@ mod tests {
         epoch: Epoch(1),
     };
 
-    /// What would be halted with; `counts` as the checkpoint has them and as they are, `bounds` and `done` as offsets.
+    /// What would be halted with; `counts` as the checkpoint has them and as they are, `bounds` and
+    /// `done` as offsets.
     fn found(
         epoch: u32,
         id: &str,

@@ -6,10 +6,10 @@
 //! nothing counts twice:
 //!
 //! - A chunk that was cut but not declared done is passed. If posting has counted none of its
-//!   blocks, and no account was written after its posting checkpoint, the usage rows that it may have
-//!   written are void, and its events count when they are sent again
-//!   ([`losses::LostChunk::is_uncounted`]). Otherwise what was counted stays counted, and its events
-//!   are taken as seen.
+//!   blocks, and no account was written after its posting checkpoint, the usage rows that it may
+//!   have written are void, and its events count when they are sent again
+//!   ([`losses::LostChunk::is_uncounted`]). Otherwise what was counted stays counted, and its
+//!   events are taken as seen.
 //! - Blocks that were sent and not posted are passed. Their events have usage rows, so resends are
 //!   dropped as duplicates; adjustments make up for them.
 //! - Blocks that were counted after all, by a worker that went on, are taken as counted.

@@ -1,17 +1,20 @@
-//! The pipeline: RATE turns usage events into posting blocks, POST adds posting blocks to account rows. ADAPT stands before it, where
-//! gateways write logs of their own: it turns their entries into usage events.
+//! The pipeline: RATE turns usage events into posting blocks, POST adds posting blocks to account
+//! rows. ADAPT stands before it, where gateways write logs of their own: it turns their entries
+//! into usage events.
 //!
 //! ```text
 //! usage.events ─▶ chunk ─▶ cut ─▶ decode ─▶ duplicates ─▶ prefetch ─▶ fold ─▶ blocks, usage rows, rejects ─▶ ledger.postings
 //! ledger.postings ─▶ sequence check ─▶ load accounts ─▶ fold ─▶ flush rows ─▶ effects ─▶ checkpoint
 //! ```
 //!
-//! One task per partition and role. A task is ordinary sequential code over three traits (log, store, clock): it starts no
-//! task and reads no clock of its own, so that the simulator runs exactly this code under its own scheduler.
+//! One task per partition and role. A task is ordinary sequential code over three traits (log,
+//! store, clock): it starts no task and reads no clock of its own, so that the simulator runs
+//! exactly this code under its own scheduler.
 //!
-//! A task that cannot go on does one of two things. It **reloads**: drops what it has in memory and begins again from its
-//! checkpoint (an answer was lost, somebody else wrote, the store is away). Or it **halts**, because the state contradicts
-//! itself: it records why, changes nothing, and waits for `tidemark resume`.
+//! A task that cannot go on does one of two things. It **reloads**: drops what it has in memory and
+//! begins again from its checkpoint (an answer was lost, somebody else wrote, the store is away).
+//! Or it **halts**, because the state contradicts itself: it records why, changes nothing, and
+//! waits for `tidemark resume`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,10 +74,11 @@ pub use recorded_cut::fuzzed_cut;
 pub use recorded_cut::{ChunkEnd, LogIdentity, LoggedChunk};
 pub use settings::Settings;
 
-/// The number of the rating semantics that this code implements. It rises with every change that could rate the same
-/// records differently. A chunk that was cut by an earlier number is rated by that one, if this code still knows it
-/// ([`Semantics`]). 2: points from referrals are counted by level. 3: a latency of more than a day is rejected; sums
-/// stay at the end of their range. 4: models are recognised in more spellings.
+/// The number of the rating semantics that this code implements. It rises with every change that
+/// could rate the same records differently. A chunk that was cut by an earlier number is rated by
+/// that one, if this code still knows it ([`Semantics`]). 2: points from referrals are counted by
+/// level. 3: a latency of more than a day is rejected; sums stay at the end of their range. 4:
+/// models are recognised in more spellings.
 pub const SEMANTICS: u32 = Semantics::NOW.number();
 
 /// What a checkpoint covers of what its task has done.
@@ -114,7 +118,8 @@ pub struct WorkerContext {
 }
 
 impl WorkerContext {
-    /// A worker. `worker` must be drawn at random for every start of a process: it tells its writes from all others.
+    /// A worker. `worker` must be drawn at random for every start of a process: it tells its writes
+    /// from all others.
     pub fn new(
         log: Arc<dyn Log>,
         db: Arc<dyn Db>,
@@ -167,7 +172,8 @@ impl WorkerContext {
         offset.set(next);
     }
 
-    /// Tells how long a stage has taken, that began at `started`; the moment at which the next one begins.
+    /// Tells how long a stage has taken, that began at `started`; the moment at which the next one
+    /// begins.
     fn stage(&self, role: Role, stage: &str, started: Moment) -> Moment {
         let now = self.clock.moment();
         let seconds = now.since(started).as_secs_f64();

@@ -13,7 +13,8 @@ use super::WorkerContext;
 use crate::domain::position::Offset;
 use crate::ops::health::{Role, TaskId};
 
-/// The pause before a task that panicked is begun again. A panic is a bug; its partition must not stand still because of it.
+/// The pause before a task that panicked is begun again. A panic is a bug; its partition must not
+/// stand still because of it.
 const PANIC_PAUSE: Duration = Duration::from_secs(5);
 
 /// The tasks that run. Dropped, it stops them as if the process had been killed.
@@ -71,7 +72,8 @@ impl OwnedTasks {
         }
     }
 
-    /// Stops tasks at their next wait for anything, as if the process had been killed there: safe at any moment.
+    /// Stops tasks at their next wait for anything, as if the process had been killed there: safe
+    /// at any moment.
     pub async fn stop_now(&mut self, tasks: &[TaskId]) {
         for task in tasks {
             if let Some(running) = self.tasks.remove(task) {

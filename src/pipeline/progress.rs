@@ -1,4 +1,5 @@
-//! How far everything is, read from the tables alone: what `tidemark wait` waits for, and whether a month is final.
+//! How far everything is, read from the tables alone: what `tidemark wait` waits for, and whether a
+//! month is final.
 
 use std::collections::BTreeMap;
 
@@ -42,8 +43,8 @@ pub async fn rate_checkpoint(
     Ok(stored.map(|stored| stored.value))
 }
 
-/// Which topic `usage.events` is in this epoch, as the first source partition has it that was rated;
-/// `None`: none was.
+/// Which topic `usage.events` is in this epoch, as the first source partition has it that was
+/// rated; `None`: none was.
 pub async fn source_topic(db: &dyn Db, epoch: Epoch) -> Result<Option<TopicInfo>, StoreError> {
     let Some(layout) = layout::get(db, epoch).await? else {
         return Ok(None);
@@ -96,8 +97,9 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// The first record that nothing was done about, in the topic as it is now; `None`: the checkpoint speaks of another topic, or of an
-    /// earlier epoch, and nothing was done in this one.
+    /// The first record that nothing was done about, in the topic as it is now; `None`: the
+    /// checkpoint speaks of another topic, or of an earlier epoch, and nothing was done in this
+    /// one.
     pub fn next_in(&self, epoch: Epoch, topic: &TopicInfo) -> Option<Offset> {
         self.is_of(epoch, topic).then_some(self.next)
     }
@@ -156,16 +158,17 @@ pub async fn standing(db: &dyn Db, task: TaskId) -> Result<Option<Standing>, Sto
     })
 }
 
-/// What must be taken by the posting partitions before everything that was appended before some moment is visible:
-/// for each source partition the sequences that its records up to there became.
+/// What must be taken by the posting partitions before everything that was appended before some
+/// moment is visible: for each source partition the sequences that its records up to there became.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RatedSequences {
     epoch: Epoch,
     sequences: BTreeMap<Partition, Vec<Sequence>>,
 }
 
-/// What the records became that the source partitions held when they had these bounds; `None` while some of them are not rated. A checkpoint of an
-/// earlier epoch says nothing about the records of this one.
+/// What the records became that the source partitions held when they had these bounds; `None` while
+/// some of them are not rated. A checkpoint of an earlier epoch says nothing about the records of
+/// this one.
 pub async fn rated(
     db: &dyn Db,
     epoch: Epoch,
@@ -209,7 +212,8 @@ pub async fn posted(db: &dyn Db, wanted: &RatedSequences) -> Result<bool, StoreE
     Ok(true)
 }
 
-/// Every pointer of every posting partition, also of earlier epochs: awards that are not in their rows, or whose effects are not durable.
+/// Every pointer of every posting partition, also of earlier epochs: awards that are not in their
+/// rows, or whose effects are not durable.
 pub async fn pointers(db: &dyn Db, posting_partitions: u32) -> Result<Pending, StoreError> {
     let mut all = Pending::default();
     let most = layout::most_posting_partitions(db).await?;
@@ -224,7 +228,8 @@ pub async fn pointers(db: &dyn Db, posting_partitions: u32) -> Result<Pending, S
 /// Which months are final.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finality {
-    /// The newest month that every posting partition has passed for every source partition; `None`: none yet.
+    /// The newest month that every posting partition has passed for every source partition; `None`:
+    /// none yet.
     passed: Option<Month>,
     /// Months of awards that are pending.
     pending: Vec<Month>,
@@ -236,8 +241,8 @@ pub struct Finality {
 /// What accounts that are set aside may still change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Aside {
-    /// Those accounts, and referrers whose milestone award such an account may bring about, each with
-    /// the newest month that the posting partition had passed before.
+    /// Those accounts, and referrers whose milestone award such an account may bring about, each
+    /// with the newest month that the posting partition had passed before.
     passed: BTreeMap<Account, Option<Month>>,
     /// The accounts that are set aside, each with the referrer to whom it still owes a milestone.
     owe: BTreeMap<Account, Option<Account>>,
@@ -286,7 +291,8 @@ impl Aside {
         Ok(())
     }
 
-    /// Takes a record or a pointer that cannot be decoded: it may be about any month of its account.
+    /// Takes a record or a pointer that cannot be decoded: it may be about any month of its
+    /// account.
     async fn takes_damaged(
         &mut self,
         db: &dyn Db,
@@ -329,7 +335,8 @@ impl Aside {
 }
 
 impl Finality {
-    /// Reads it: checkpoints first, then the pointers, so that an award that a covered block brought about is seen.
+    /// Reads it: checkpoints first, then the pointers, so that an award that a covered block
+    /// brought about is seen.
     pub async fn read(
         db: &dyn Db,
         source_partitions: u32,
@@ -384,8 +391,8 @@ impl Finality {
             && !self.pending.contains(&month)
     }
 
-    /// The newest month up to which nothing can change any statement any more, those of accounts that
-    /// are set aside included.
+    /// The newest month up to which nothing can change any statement any more, those of accounts
+    /// that are set aside included.
     pub fn all_up_to(&self) -> Option<Month> {
         if self.checks {
             return None;

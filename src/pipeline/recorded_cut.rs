@@ -1,8 +1,9 @@
 //! The recorded cut of a chunk, as every posting block of the chunk carries it in a header.
 //!
 //! The cut itself stands in the rate checkpoint. If the tables are restored to an earlier moment,
-//! the checkpoints of later chunks are gone; this header brings them back (`tidemark recover`).
-//! A block without one is as good. The same bytes stand in `ledger.cuts` ([`cut_record`](super::cut_record)).
+//! the checkpoints of later chunks are gone; this header brings them back (`tidemark recover`). A
+//! block without one is as good. The same bytes stand in `ledger.cuts`
+//! ([`cut_record`](super::cut_record)).
 
 use std::ops::Range;
 
@@ -66,8 +67,8 @@ pub(super) fn header(cut: &RateCheckpoint, end: &ChunkEnd) -> (String, Bytes) {
     (CUT_HEADER.to_owned(), encode(cut, end))
 }
 
-/// A hash of a chunk's recorded cut, by which its posting blocks are told from those of a chunk of the same
-/// number that was cut otherwise.
+/// A hash of a chunk's recorded cut, by which its posting blocks are told from those of a chunk of
+/// the same number that was cut otherwise.
 pub(super) fn hash(cut: &RateCheckpoint, end: &ChunkEnd) -> u64 {
     xxhash_rust::xxh3::xxh3_64(&encode(cut, end))
 }

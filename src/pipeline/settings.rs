@@ -13,16 +13,18 @@ pub struct Settings {
     pub chunk_age: Duration,
     /// After so long without records a rater declares its last chunk done.
     pub idle_after: Duration,
-    /// When a posting partition was sent no block for so long, the rater appends a tick, which reaches all of them: else months
-    /// would never become final there.
+    /// When a posting partition was sent no block for so long, the rater appends a tick, which
+    /// reaches all of them: else months would never become final there.
     pub tick_after: Duration,
     /// The duplicate window reaches back so much log time, ms.
     pub window_age_ms: i64,
     /// The duplicate window reaches back so many records at most.
     pub window_records_max: u64,
-    /// Whether a row per request is written to UsageTracking. Without, an event that is older than the window is rejected.
+    /// Whether a row per request is written to UsageTracking. Without, an event that is older than
+    /// the window is rejected.
     pub usage_rows: bool,
-    /// A usage row expires this long after its event time: 35 days and the retention of `usage.events`.
+    /// A usage row expires this long after its event time: 35 days and the retention of
+    /// `usage.events`.
     pub usage_row_life: Duration,
     /// A rater keeps the referral chains of at most so many accounts in memory.
     pub chains_cached_max: usize,

@@ -1,4 +1,5 @@
-//! A task's life: load, work, and after a failure reload with back-off, or halt until it is resumed.
+//! A task's life: load, work, and after a failure reload with back-off, or halt until it is
+//! resumed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -61,7 +62,8 @@ async fn halt(
     stand_still(ctx, task, code, record, false, shutdown).await;
 }
 
-/// Why a task has begun again lately: in an outage each does so again and again, for the same few reasons.
+/// Why a task has begun again lately: in an outage each does so again and again, for the same few
+/// reasons.
 #[derive(Default)]
 struct LastReasons {
     said: BTreeMap<String, (Moment, u64)>,

@@ -8,9 +8,10 @@ use crate::store::checkpoints::last_write;
 use crate::store::conditional::{self, WriteOutcome};
 use crate::store::db::{Key, StoreError, Write};
 
-/// Does all of `writes`, or none. The one of `key` is among them, on the condition that the item's last write is still `previous`.
-/// After a lost answer that item is read: it carries this write's id, or still the previous one (try again), or somebody
-/// else's: then this task has lost the partition and reloads.
+/// Does all of `writes`, or none. The one of `key` is among them, on the condition that the item's
+/// last write is still `previous`. After a lost answer that item is read: it carries this write's
+/// id, or still the previous one (try again), or somebody else's: then this task has lost the
+/// partition and reloads.
 pub(super) async fn save(
     ctx: &WorkerContext,
     key: &Key,

@@ -33,15 +33,16 @@ pub struct AccountWrite<'a> {
     pub dirty: &'a [Month],
     /// The account's new fence.
     pub fence: Fence,
-    /// Months before this one are closed for every source partition: the head need not name their rows any more.
+    /// Months before this one are closed for every source partition: the head need not name their
+    /// rows any more.
     pub open_from: Month,
     /// Left out on purpose.
     pub omit: Omissions,
 }
 
 impl AccountWrite<'_> {
-    /// The writes, all to be done in one transaction if there is more than one, and what stands in the store afterwards.
-    /// `None` if the account has no row to write.
+    /// The writes, all to be done in one transaction if there is more than one, and what stands in
+    /// the store afterwards. `None` if the account has no row to write.
     pub fn build(&self) -> Option<(Vec<Write>, StoredHead)> {
         let head = self.rows.head()?;
         let opens = self.stored.is_some_and(|stored| stored.month < head);

@@ -1,11 +1,14 @@
-//! Account rows: a month of a user (`UserPoints`) or provider (`ProviderRewards`), and the account's own item.
+//! Account rows: a month of a user (`UserPoints`) or provider (`ProviderRewards`), and the
+//! account's own item.
 //!
-//! The newest month row is the account's **head**. It holds the account's one fence and its lifetime facts, and names the
-//! fences of the older rows that may still change. A write to any row of the account carries the head's condition, so that of
-//! two workers that believe they own the account only one can write; see ARCHITECTURE.md, "Post".
+//! The newest month row is the account's **head**. It holds the account's one fence and its
+//! lifetime facts, and names the fences of the older rows that may still change. A write to any row
+//! of the account carries the head's condition, so that of two workers that believe they own the
+//! account only one can write; see ARCHITECTURE.md, "Post".
 //!
-//! Under the same partition key stands the **account item** (sort key [`ACCOUNT_ITEM`]). It is written once, together with the
-//! first row: "there is no row of this month" would hold again in the next month, "there is no account" holds once in a life.
+//! Under the same partition key stands the **account item** (sort key [`ACCOUNT_ITEM`]). It is
+//! written once, together with the first row: "there is no row of this month" would hold again in
+//! the next month, "there is no account" holds once in a life.
 
 mod reading;
 
@@ -35,8 +38,9 @@ use crate::domain::time::{Millis, Month};
 pub const ACCOUNT_ITEM: &str = "0000-00";
 /// Sorts after every month.
 const AFTER_MONTHS: &str = ":";
-/// The versions of the binary statistics: without points from referrals by level (older rows, and those that have none), with them behind the rest,
-/// with services that are not built in behind those, and with what was reversed behind those. A row has the lowest that holds it.
+/// The versions of the binary statistics: without points from referrals by level (older rows, and
+/// those that have none), with them behind the rest, with services that are not built in behind
+/// those, and with what was reversed behind those. A row has the lowest that holds it.
 const STATS_PLAIN: u8 = 1;
 const STATS_WITH_LEVELS: u8 = 2;
 const STATS_WITH_SERVICES: u8 = 3;
@@ -195,7 +199,8 @@ pub fn encode(account: &Account, stored: &StoredRow) -> Item {
     encode_view(account, &view)
 }
 
-/// [`encode`] of what is borrowed. Attributes are put in by name, in order: an item is a sorted list.
+/// [`encode`] of what is borrowed. Attributes are put in by name, in order: an item is a sorted
+/// list.
 pub fn encode_view(account: &Account, stored: &RowView<'_>) -> Item {
     let row = stored.row;
     let head = stored.superseded_by.is_none();

@@ -1,5 +1,6 @@
-//! The audit trail: who changed what, when and why. Table Checkpoints, partition `audit`; an entry is written in the transaction of the
-//! change that it tells of, so that there is neither without the other.
+//! The audit trail: who changed what, when and why. Table Checkpoints, partition `audit`; an entry
+//! is written in the transaction of the change that it tells of, so that there is neither without
+//! the other.
 
 use serde_json::Value;
 
@@ -36,7 +37,8 @@ pub struct Page {
 
 fn key_of(entry: &Entry) -> Key {
     let Entry { at, action, .. } = entry;
-    // Random: also two changes that are alike in everything, within one millisecond, are two entries.
+    // Random: also two changes that are alike in everything, within one millisecond, are two
+    // entries.
     let random: u64 = rand::random();
     key(&format!("{at}#{action}#{random:016x}"))
 }

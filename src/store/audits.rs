@@ -53,14 +53,14 @@ pub struct PassedState {
     pub clock: Option<ClockCorrection>,
     /// Its duplicate window.
     pub window: WindowCut,
-    /// The last chunk, up to and with this one, that has sent blocks; `None`: none of those that were
-    /// passed has.
+    /// The last chunk, up to and with this one, that has sent blocks; `None`: none of those that
+    /// were passed has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<LastSent>,
 }
 
-/// The last chunk that has sent blocks. `tidemark recover` knows chunks by their blocks: what came after
-/// this one may be cut anew, and nothing else.
+/// The last chunk that has sent blocks. `tidemark recover` knows chunks by their blocks: what came
+/// after this one may be cut anew, and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastSent {
@@ -84,7 +84,8 @@ pub struct AuditCheckpoint {
     pub partitions: u32,
     /// The next record of `ledger.cuts`.
     pub next: Offset,
-    /// The first chunk of this epoch that is in the audit log: what was rated before is not audited.
+    /// The first chunk of this epoch that is in the audit log: what was rated before is not
+    /// audited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_chunk: Option<Chunk>,
     /// The last chunk that was audited, or skipped.
@@ -127,7 +128,8 @@ pub enum FindingKind {
     RecordsNotRated,
     /// The record of a chunk contradicts the chunk before it.
     CutContradicts,
-    /// Rating the chunk again ends elsewhere than its record says: log time, latest event, sequences.
+    /// Rating the chunk again ends elsewhere than its record says: log time, latest event,
+    /// sequences.
     EndDiffers,
 }
 
@@ -246,8 +248,8 @@ pub async fn last_number(db: &dyn Db) -> Result<u64, StoreError> {
     }
 }
 
-/// Keeps a finding. The first one of its key stays. It gets its number in the same transaction, so that
-/// whoever has seen the findings up to a number has seen all of them.
+/// Keeps a finding. The first one of its key stays. It gets its number in the same transaction, so
+/// that whoever has seen the findings up to a number has seen all of them.
 pub async fn keep(db: &dyn Db, finding: &Finding) -> Result<(), StoreError> {
     let key = finding.key();
     let mut attempts = Attempts::new(db);

@@ -1,15 +1,21 @@
-//! Awards on their way to account rows. Only the poster writes account rows, so whoever grants an award leaves, in one
-//! transaction with the award's own reason, a permanent record and a pending pointer for the account's posting partition.
+//! Awards on their way to account rows. Only the poster writes account rows, so whoever grants an
+//! award leaves, in one transaction with the award's own reason, a permanent record and a pending
+//! pointer for the account's posting partition.
 //!
 //! Rows, all in table Checkpoints:
-//! - record: partition `awards#<kind>:<id>`, item `<award id>`; stays for ever and makes the grant happen once.
-//! - pointer: partition `pending#<q>`, item `<zero-padded grant time>#<hash of the account>#<award id>`; holds a copy of the award, so that the
-//!   poster needs no second read. It is `pending`, becomes `applied` in one transaction with the account's row, and is
-//!   deleted once the derived effects are durable.
-//! - sum: partition `adjusted#<kind>:<id>`, item `sum`; how far an account was ever adjusted, see `adjustments`.
-//! - a milestone check is a pointer too, without a record: "look whether this referee has its 50 successes already".
+//! - record: partition `awards#<kind>:<id>`, item `<award id>`; stays for ever and makes the grant
+//!   happen once.
+//! - pointer: partition `pending#<q>`, item `<zero-padded grant time>#<hash of the account>#<award
+//!   id>`; holds a copy of the award, so that the poster needs no second read. It is `pending`,
+//!   becomes `applied` in one transaction with the account's row, and is deleted once the derived
+//!   effects are durable.
+//! - sum: partition `adjusted#<kind>:<id>`, item `sum`; how far an account was ever adjusted, see
+//!   `adjustments`.
+//! - a milestone check is a pointer too, without a record: "look whether this referee has its 50
+//!   successes already".
 //!
-//! Neither is ever written again under the same key, because the record (or the relationship row) would have to be absent.
+//! Neither is ever written again under the same key, because the record (or the relationship row)
+//! would have to be absent.
 
 mod adjustments;
 
@@ -140,8 +146,8 @@ impl Pointer {
         }
     }
 
-    /// `id` is unique among the tasks of `account`. The account enters the sort key as a hash: two ids of 128 characters
-    /// of four bytes would not fit into the 1,024 bytes that DynamoDB allows.
+    /// `id` is unique among the tasks of `account`. The account enters the sort key as a hash: two
+    /// ids of 128 characters of four bytes would not fit into the 1,024 bytes that DynamoDB allows.
     fn new(account: &Account, partitions: u32, at: Millis, id: &str, task: Task) -> Pointer {
         let partition = account.partition(partitions);
         let hash = xxhash_rust::xxh3::xxh3_64(account.to_string().as_bytes());
@@ -183,7 +189,8 @@ pub async fn is_granted(db: &dyn Db, account: &Account, id: &str) -> Result<bool
     Ok(db.get(&record_key(account, id)).await?.is_some())
 }
 
-/// How many awards of a kind an account was ever granted, those of these ids included, up to `most`.
+/// How many awards of a kind an account was ever granted, those of these ids included, up to
+/// `most`.
 pub async fn count_granted(
     db: &dyn Db,
     account: &Account,
@@ -211,8 +218,9 @@ pub async fn count_granted(
     }
 }
 
-/// The writes that grant an award: its record, which must not exist, and its pointer. They belong into one transaction
-/// with the change that the award is for. `partitions` is the number of posting partitions.
+/// The writes that grant an award: its record, which must not exist, and its pointer. They belong
+/// into one transaction with the change that the award is for. `partitions` is the number of
+/// posting partitions.
 pub fn grant_writes(award: Award, partitions: u32) -> Vec<Write> {
     let record = award_fields(Fields::of(&record_key(&award.account, &award.id)), &award);
     let (account, id, at) = (award.account.clone(), award.id.clone(), award.granted_at);
@@ -236,7 +244,8 @@ pub fn check_write(referee: &Account, at: Millis, partitions: u32) -> Write {
     put_pointer(&pointer, Condition::Absent)
 }
 
-/// The write that turns a pointer from pending to applied; it belongs into one transaction with the account's row.
+/// The write that turns a pointer from pending to applied; it belongs into one transaction with the
+/// account's row.
 pub fn apply_pointer_write(pointer: &Pointer) -> Write {
     let applied = Pointer {
         state: State::Applied,
@@ -266,8 +275,9 @@ pub fn move_pointer_writes(pointer: &Pointer, to: Partition) -> Vec<Write> {
     ]
 }
 
-/// The write that removes a pointer: an award's once it is applied and its derived effects are durable, a check's once
-/// it was looked at. An award's pointer that is still pending is not removed: the condition fails.
+/// The write that removes a pointer: an award's once it is applied and its derived effects are
+/// durable, a check's once it was looked at. An award's pointer that is still pending is not
+/// removed: the condition fails.
 pub fn delete_pointer_write(pointer: &Pointer) -> Write {
     let condition = match pointer.task {
         // "applied" < "pending": absent (deleted before) or applied.
@@ -356,7 +366,8 @@ pub async fn oldest_pending(
     })
 }
 
-/// Every award that was ever granted to an account, oldest first; also those that are not in its rows yet.
+/// Every award that was ever granted to an account, oldest first; also those that are not in its
+/// rows yet.
 pub async fn awards_of(db: &dyn Db, account: &Account) -> Result<Vec<Award>, StoreError> {
     let items = query_all(db, format!("{RECORDS}{account}")).await?;
     read_awards(account, &items)
@@ -416,8 +427,8 @@ pub async fn pending_among<'a>(
     Ok(pending.map(|(award, _)| award).collect())
 }
 
-/// Every award that was ever granted to anybody, also those that are not in rows yet. Costs what table
-/// Checkpoints weighs.
+/// Every award that was ever granted to anybody, also those that are not in rows yet. Costs what
+/// table Checkpoints weighs.
 pub async fn all_awards(db: &dyn Db, mut each: impl FnMut(Award) + Send) -> Result<(), StoreError> {
     let (hash, _) = Table::Checkpoints.keys();
     pages::scan(db, Table::Checkpoints, |item| {
@@ -528,7 +539,8 @@ fn pointer_account(partition: Partition, item: &Item) -> Option<Account> {
     of("account").or_else(|| of("referee"))
 }
 
-/// How far a pointer has come, strongly consistent; `None` once it is deleted. A list of pointers may be behind this.
+/// How far a pointer has come, strongly consistent; `None` once it is deleted. A list of pointers
+/// may be behind this.
 pub async fn state_of(db: &dyn Db, pointer: &Pointer) -> Result<Option<State>, StoreError> {
     let key = pointer.key();
     let Some(item) = db.get(&key).await? else {

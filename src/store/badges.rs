@@ -1,9 +1,9 @@
 //! Badges that accounts have. Table Checkpoints:
 //!
-//! - grant: partition `badges#<kind>:<id>`, item `<badge id>`; written once and never deleted, so a badge
-//!   is granted once, whoever finds first that it is earned.
-//! - address: partition `badge#<address>`, item `badge`; in one transaction with the grant. Leads from
-//!   the public address, which names no account, to the grant.
+//! - grant: partition `badges#<kind>:<id>`, item `<badge id>`; written once and never deleted, so a
+//!   badge is granted once, whoever finds first that it is earned.
+//! - address: partition `badge#<address>`, item `badge`; in one transaction with the grant. Leads
+//!   from the public address, which names no account, to the grant.
 //! - for what accounts were looked through: partition `badges`, item `sweep`; how far that has come
 //!   meanwhile: item `sweep-progress`.
 //! - keys that sign credentials: partition `badge-keys`, see `keys`.
@@ -33,7 +33,8 @@ use crate::domain::time::{Millis, Month};
 /// How many random bytes a public address has.
 pub const ADDRESS_BYTES: usize = 16;
 
-/// The public address of a badge that somebody has: random, so that it tells nothing of the account.
+/// The public address of a badge that somebody has: random, so that it tells nothing of the
+/// account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BadgeAddress(pub [u8; ADDRESS_BYTES]);
 
@@ -194,7 +195,8 @@ fn read_grant(item: &Item) -> Result<Grant, StoreError> {
     })
 }
 
-/// Every badge that an account was ever granted, also those that were taken back; the first one first.
+/// Every badge that an account was ever granted, also those that were taken back; the first one
+/// first.
 pub async fn badges_of(db: &dyn Db, account: &Account) -> Result<Vec<Grant>, StoreError> {
     let query = pages::whole(Table::Checkpoints, format!("badges#{account}"));
     let items = pages::all(db, query).await?;
@@ -255,8 +257,8 @@ pub struct Decision {
     pub token: String,
 }
 
-/// Takes a badge back or gives it back, with an entry of the audit trail. What is as it shall be stays
-/// so. `None`: the account was never granted it.
+/// Takes a badge back or gives it back, with an entry of the audit trail. What is as it shall be
+/// stays so. `None`: the account was never granted it.
 pub async fn decide(
     db: &dyn Db,
     account: &Account,

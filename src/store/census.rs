@@ -1,4 +1,5 @@
-//! Whole tables, page by page: for sums over everybody, which no row holds. They cost what the tables weigh, so nobody asks for them per request.
+//! Whole tables, page by page: for sums over everybody, which no row holds. They cost what the
+//! tables weigh, so nobody asks for them per request.
 
 use super::accounts::{self, StoredRow};
 use super::credits;
@@ -13,8 +14,8 @@ use crate::domain::position::Fence;
 /// The sort key of a user's running total, in table UserCredits.
 const BALANCE: &str = "balance";
 
-/// Every month row of a kind of account that can be decoded; those of one account come together, the
-/// oldest first. How many cannot.
+/// Every month row of a kind of account that can be decoded; those of one account come together,
+/// the oldest first. How many cannot.
 pub async fn rows(
     db: &dyn Db,
     kind: AccountKind,

@@ -1,7 +1,8 @@
-//! Checkpoints: recorded cuts, sequences and positions, top-K lists, and halts. All stand in table `Checkpoints`.
+//! Checkpoints: recorded cuts, sequences and positions, top-K lists, and halts. All stand in table
+//! `Checkpoints`.
 //!
-//! Every item here that two workers might both want to write carries the id of its last write, and is written only if that is
-//! still the one that the writer has read.
+//! Every item here that two workers might both want to write carries the id of its last write, and
+//! is written only if that is still the one that the writer has read.
 
 use std::collections::BTreeMap;
 
@@ -59,13 +60,14 @@ pub struct WindowCut {
     pub first: Offset,
     /// Log time at that record.
     pub first_log_time: Millis,
-    /// Log time of the newest valid record that the window has forgotten; `None` while it reaches back to the very beginning.
+    /// Log time of the newest valid record that the window has forgotten; `None` while it reaches
+    /// back to the very beginning.
     pub forgotten: Option<Millis>,
 }
 
 impl WindowCut {
-    /// What a window must count as forgotten if it may have forgotten every event up to this time. A
-    /// copy of an event has the same time, and is appended at most `AHEAD_MS_MAX` before it.
+    /// What a window must count as forgotten if it may have forgotten every event up to this time.
+    /// A copy of an event has the same time, and is appended at most `AHEAD_MS_MAX` before it.
     pub fn forgets_up_to(latest_event: Millis) -> Millis {
         latest_event.plus(-AHEAD_MS_MAX)
     }
@@ -95,8 +97,8 @@ impl ClockCorrection {
     }
 }
 
-/// The recorded cut of one source partition: the chunk that is being rated, and all that its rating depends on.
-/// It also says that every chunk before it is done.
+/// The recorded cut of one source partition: the chunk that is being rated, and all that its rating
+/// depends on. It also says that every chunk before it is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RateCheckpoint {
@@ -112,7 +114,8 @@ pub struct RateCheckpoint {
     pub chunk: Chunk,
     /// Its first record.
     pub from: Offset,
-    /// The offset after its last record; equal to `from`: nothing is cut, everything before is done.
+    /// The offset after its last record; equal to `from`: nothing is cut, everything before is
+    /// done.
     pub to: Offset,
     /// The control position with which it is rated.
     pub control: Control,
@@ -129,13 +132,13 @@ pub struct RateCheckpoint {
     /// The correction of append times that is in force in this epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockCorrection>,
-    /// The latest time of all valid events before this chunk, or later; `None`: not known. An event whose time is after it has no copy among
-    /// them.
+    /// The latest time of all valid events before this chunk, or later; `None`: not known. An event
+    /// whose time is after it has no copy among them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_event: Option<Millis>,
-    /// With which services the records of the duplicate window and of the chunk were rated, by record.
-    /// An event of a service that was unknown was rejected, so it is in no window, also after the
-    /// service was added.
+    /// With which services the records of the duplicate window and of the chunk were rated, by
+    /// record. An event of a service that was unknown was rejected, so it is in no window, also
+    /// after the service was added.
     #[serde(default, skip_serializing_if = "RatedServices::is_empty")]
     pub services: RatedServices,
 }
@@ -219,8 +222,8 @@ pub struct TopList {
 }
 
 impl TopList {
-    /// What one account takes of a list's item at most: its id (bytes that JSON escapes are ASCII, of which an id has a quarter), its points, and
-    /// what stands around them.
+    /// What one account takes of a list's item at most: its id (bytes that JSON escapes are ASCII,
+    /// of which an id has a quarter), its points, and what stands around them.
     const RANKED_BYTES_MAX: usize = ID_BYTES_MAX + 20 + r#"[,""],"#.len();
     /// What the rest of the item takes at most: key, write id, names.
     const FRAME_BYTES_MAX: usize = 512;
@@ -313,7 +316,8 @@ fn earlier_key(partition: Partition, slot: i64) -> Key {
     Key::new(Table::Checkpoints, hash, format!("earlier#{slot}"))
 }
 
-/// The write that keeps a posting checkpoint which is stored, in the place of the oldest that is kept.
+/// The write that keeps a posting checkpoint which is stored, in the place of the oldest that is
+/// kept.
 pub fn keep_earlier(partition: Partition, earlier: &EarlierCheckpoint) -> Write {
     let slot = (earlier.at.0.div_euclid(EARLIER_INTERVAL_MS)).rem_euclid(EARLIER_KEPT);
     Write::Put {
@@ -361,8 +365,8 @@ pub async fn clock_correction(
         .transpose()
 }
 
-/// Declares append times of a source partition wrong, and leaves an audit entry, in one transaction.
-/// Fails if a later correction is stored.
+/// Declares append times of a source partition wrong, and leaves an audit entry, in one
+/// transaction. Fails if a later correction is stored.
 pub async fn correct_clock(
     db: &dyn Db,
     source: Partition,

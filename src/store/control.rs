@@ -1,14 +1,16 @@
-//! The control feed: one append-only sequence through which every change of rules and referrals goes, so that
-//! "what was known as of position `v`" means the same to every rater, now and in a replay.
+//! The control feed: one append-only sequence through which every change of rules and referrals
+//! goes, so that "what was known as of position `v`" means the same to every rater, now and in a
+//! replay.
 //!
 //! Rows, all in table Checkpoints under partition `control`:
 //! - `head`: the number of the newest entry, and the number of the newest entry that changed rules.
 //! - one item per entry, under its zero-padded number.
 //!
-//! An entry is written in one transaction with the head's move from `n` to `n + 1` and with the row that it is about.
-//! The entry's own key makes each number a register that is written once: after a lost answer, whose token stands in
-//! entry `n + 1` tells whether the transaction happened or did not; while the head still says `n` it may be tried again
-//! as it was, because of two attempts at the same number only one can win.
+//! An entry is written in one transaction with the head's move from `n` to `n + 1` and with the row
+//! that it is about. The entry's own key makes each number a register that is written once: after a
+//! lost answer, whose token stands in entry `n + 1` tells whether the transaction happened or did
+//! not; while the head still says `n` it may be tried again as it was, because of two attempts at
+//! the same number only one can win.
 
 use std::collections::BTreeSet;
 
@@ -106,7 +108,8 @@ pub(super) fn read_head(item: Option<&Item>) -> Result<Head, StoreError> {
     })
 }
 
-/// The entries with `after < number ≤ up_to`, in order. `up_to` must have been seen as the head (or below it).
+/// The entries with `after < number ≤ up_to`, in order. `up_to` must have been seen as the head (or
+/// below it).
 ///
 /// They are read by number; one that is not visible yet is read again a bounded number of times.
 /// Errors: [`StoreError::Unavailable`] when one stays away; try again later.
@@ -141,8 +144,8 @@ pub async fn entries(
     Ok(found)
 }
 
-/// Shows every entry in the table, in order; also entries beyond the head. One that is not visible yet
-/// is left out.
+/// Shows every entry in the table, in order; also entries beyond the head. One that is not visible
+/// yet is left out.
 pub(in crate::store) async fn walk(
     db: &dyn Db,
     mut each: impl FnMut(Entry) + Send,
@@ -190,8 +193,8 @@ fn read_entry(number: Control, item: &Item) -> Result<Entry, StoreError> {
     })
 }
 
-/// The writes that append an entry after `head`; they belong into one transaction with the row that it is about.
-/// The entry gets the number after the head's.
+/// The writes that append an entry after `head`; they belong into one transaction with the row that
+/// it is about. The entry gets the number after the head's.
 pub fn append_writes(head: Head, written_at: Millis, token: &str, change: &Change) -> [Write; 2] {
     let number = next(head);
     let entry = Fields::of(&entry_key(number))
@@ -296,9 +299,10 @@ fn stands_at(head: Head) -> Condition {
     }
 }
 
-/// Whether the append that tried to become entry `number` under `token` is the one that did, asked with a head that was
-/// read after the try. `false` while the head is below `number`: the try may still be on its way, but a repeat with the
-/// same number is safe, for only one of both can win. Decide again from fresh reads then, as when it was somebody else's.
+/// Whether the append that tried to become entry `number` under `token` is the one that did, asked
+/// with a head that was read after the try. `false` while the head is below `number`: the try may
+/// still be on its way, but a repeat with the same number is safe, for only one of both can win.
+/// Decide again from fresh reads then, as when it was somebody else's.
 pub async fn happened(
     db: &dyn Db,
     number: Control,
@@ -313,10 +317,11 @@ pub async fn happened(
     Ok(written.iter().any(|entry| entry.token == token))
 }
 
-/// Returns when the head counts entry `number`, which was written: whatever is rated from now on sees it. A transaction's parts become
-/// visible within moments of each other.
+/// Returns when the head counts entry `number`, which was written: whatever is rated from now on
+/// sees it. A transaction's parts become visible within moments of each other.
 ///
-/// Errors: [`StoreError::Unavailable`] if it does not; it is written all the same, and a repeat under the same token finds it.
+/// Errors: [`StoreError::Unavailable`] if it does not; it is written all the same, and a repeat
+/// under the same token finds it.
 pub(in crate::store) async fn until_counted(
     db: &dyn Db,
     number: Control,

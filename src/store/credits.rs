@@ -1,8 +1,10 @@
-//! UserCredits: what was added to a user's balance, one row per ledger entry, and their running total.
+//! UserCredits: what was added to a user's balance, one row per ledger entry, and their running
+//! total.
 //!
-//! Rows, under the user's id: `balance` (total and count of the entries) and `entry#<idempotency key>`. Both are written
-//! in one transaction, so that the total is always the sum of the entries, and the entry's own key makes it count once.
-//! The same transaction leaves the entry of the audit trail. What was spent stands in the user's account rows; the balance is added − spent.
+//! Rows, under the user's id: `balance` (total and count of the entries) and `entry#<idempotency
+//! key>`. Both are written in one transaction, so that the total is always the sum of the entries,
+//! and the entry's own key makes it count once. The same transaction leaves the entry of the audit
+//! trail. What was spent stands in the user's account rows; the balance is added − spent.
 
 use serde_json::json;
 
@@ -112,8 +114,8 @@ fn entry_key(user: &str, idempotency_key: &str) -> Key {
     )
 }
 
-/// Adds credit once per user and idempotency key; returns the sum with it. The same key again changes nothing if amount
-/// and reason are the same, and is refused if they are not.
+/// Adds credit once per user and idempotency key; returns the sum with it. The same key again
+/// changes nothing if amount and reason are the same, and is refused if they are not.
 pub async fn add(db: &dyn Db, user: &str, entry: &CreditEntry) -> Result<Added, CreditError> {
     Ok(book(db, user, entry).await?.added)
 }

@@ -1,6 +1,8 @@
-//! The few DynamoDB operations that tidemark uses, as a trait: absolute writes under conditions, strongly consistent reads.
+//! The few DynamoDB operations that tidemark uses, as a trait: absolute writes under conditions,
+//! strongly consistent reads.
 //!
-//! Two things implement it: the AWS client (production, the embedded engine, DynamoDB Local) and the simulator's store (tests).
+//! Two things implement it: the AWS client (production, the embedded engine, DynamoDB Local) and
+//! the simulator's store (tests).
 
 use std::borrow::Cow;
 
@@ -88,7 +90,8 @@ impl Table {
         }
     }
 
-    /// The global secondary index, if it has one: its name and key attribute (a string); it projects everything.
+    /// The global secondary index, if it has one: its name and key attribute (a string); it
+    /// projects everything.
     pub const fn index(self) -> Option<(&'static str, &'static str)> {
         match self {
             Table::ReferralCodes => Some(("owner-index", "owner")),
@@ -270,7 +273,8 @@ pub enum RangeFilter {
     Between(String, String),
 }
 
-/// A strongly consistent query of one partition key (or, with `index`, an eventually consistent one of the table's index).
+/// A strongly consistent query of one partition key (or, with `index`, an eventually consistent one
+/// of the table's index).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     /// The table.
@@ -312,7 +316,8 @@ pub enum StoreError {
     /// Throttled or out of service; nothing was written. Try again later.
     #[error("the store is busy or unavailable ({0}); nothing was written; retry later")]
     Unavailable(String),
-    /// No or expired credentials, a missing permission, a skewed clock; nothing was written. Passes when that is mended.
+    /// No or expired credentials, a missing permission, a skewed clock; nothing was written. Passes
+    /// when that is mended.
     #[error(
         "access to the store was denied: {0}. Nothing was written; retrying helps once this is fixed"
     )]
@@ -355,8 +360,8 @@ impl StoreError {
     }
 }
 
-/// The store. Implementations retry what is surely not written (throttling) a bounded number of times themselves;
-/// a conditional write whose answer is lost is never repeated by them.
+/// The store. Implementations retry what is surely not written (throttling) a bounded number of
+/// times themselves; a conditional write whose answer is lost is never repeated by them.
 #[async_trait]
 pub trait Db: Send + Sync {
     /// The clock by which those wait who read or write again.
@@ -365,9 +370,9 @@ pub trait Db: Send + Sync {
     /// One item, strongly consistent.
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError>;
 
-    /// Several items, in the order of the keys (no key twice); each strongly consistent by itself, all together not one moment.
-    /// Items that have expired and are still there are among them: whether an event was counted before must not depend on
-    /// a clock that may be wrong.
+    /// Several items, in the order of the keys (no key twice); each strongly consistent by itself,
+    /// all together not one moment. Items that have expired and are still there are among them:
+    /// whether an event was counted before must not depend on a clock that may be wrong.
     async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError>;
 
     /// A page of a query. May see a part of a transaction.

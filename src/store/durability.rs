@@ -1,12 +1,16 @@
-//! Makes answered writes of the embedded store last through a power cut, many of them with one sync.
+//! Makes answered writes of the embedded store last through a power cut, many of them with one
+//! sync.
 //!
-//! The engine commits every row of a batch by itself. Synced one by one, a chunk of 1,000 usage rows would wait for the disk 1,000
-//! times. So the engine writes its log (SQLite's WAL) without syncing it, and the client syncs the file once for whatever was
-//! answered: before a write of ours returns, everything that the engine had committed by then is on disk.
+//! The engine commits every row of a batch by itself. Synced one by one, a chunk of 1,000 usage
+//! rows would wait for the disk 1,000 times. So the engine writes its log (SQLite's WAL) without
+//! syncing it, and the client syncs the file once for whatever was answered: before a write of ours
+//! returns, everything that the engine had committed by then is on disk.
 //!
-//! - A killed process loses nothing even without this: what was written is in the operating system's hands.
-//! - The WAL is one sequence of all tables, and after a power cut SQLite keeps a prefix of it. So nothing can be on disk without
-//!   what it was derived from, read from a write that was not synced yet.
+//! - A killed process loses nothing even without this: what was written is in the operating
+//!   system's hands.
+//! - The WAL is one sequence of all tables, and after a power cut SQLite keeps a prefix of it. So
+//!   nothing can be on disk without what it was derived from, read from a write that was not synced
+//!   yet.
 //! - What the engine moves from the WAL to the database, it syncs itself, the WAL first.
 //!
 //! Requests that wait at the same time share a sync.
@@ -19,7 +23,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Mutex, watch};
 
-/// Syncs the log of an embedded store. Another process than the one that serves the store may do it too.
+/// Syncs the log of an embedded store. Another process than the one that serves the store may do it
+/// too.
 #[derive(Debug)]
 pub struct Durability {
     database: PathBuf,
@@ -48,7 +53,8 @@ impl Durability {
 
     /// Returns when everything that was answered before the call is on disk.
     ///
-    /// After one error every call fails: the system may have dropped what it could not write, and a later sync would not notice.
+    /// After one error every call fails: the system may have dropped what it could not write, and a
+    /// later sync would not notice.
     pub async fn settle(&self) -> Result<(), String> {
         let before = self.begun.load(Ordering::SeqCst);
         let _syncing = self.syncing.lock().await;
@@ -76,9 +82,10 @@ impl Durability {
         Err(why)
     }
 
-    /// Returns once a sync has failed: why. From then on the store must not be used or closed by this process. SQLite takes
-    /// what it has written to its log as written, and would move it to the database without looking, also when it closes. A
-    /// new process reads the log from the disk and drops what is not whole.
+    /// Returns once a sync has failed: why. From then on the store must not be used or closed by
+    /// this process. SQLite takes what it has written to its log as written, and would move it to
+    /// the database without looking, also when it closes. A new process reads the log from the disk
+    /// and drops what is not whole.
     pub async fn failed(&self) -> String {
         let mut broken = self.broken.subscribe();
         let why = {
@@ -101,7 +108,8 @@ impl Durability {
 fn sync(database: &Path, wal: &Path) -> io::Result<()> {
     match File::open(wal) {
         Ok(file) => file.sync_data(),
-        // The engine has closed in between: then it has moved everything to the database, synced, and removed the WAL.
+        // The engine has closed in between: then it has moved everything to the database, synced,
+        // and removed the WAL.
         Err(error) if error.kind() == io::ErrorKind::NotFound && database.exists() => Ok(()),
         Err(error) => Err(error),
     }

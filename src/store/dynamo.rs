@@ -1,6 +1,8 @@
-//! [`Db`] on DynamoDB, by the AWS client: production, the embedded engine and Amazon's DynamoDB Local alike.
+//! [`Db`] on DynamoDB, by the AWS client: production, the embedded engine and Amazon's DynamoDB
+//! Local alike.
 //!
-//! The SDK's own retries are off, because they repeat conditional writes whose answer was lost. Ours:
+//! The SDK's own retries are off, because they repeat conditional writes whose answer was lost.
+//! Ours:
 //!
 //! | failure | reads, unconditional puts | conditional writes, transactions |
 //! |---|---|---|
@@ -11,8 +13,8 @@
 //! | no or expired credentials, no permission, a skewed clock | [`StoreError::Denied`] | [`StoreError::Denied`] |
 //! | validation, missing table | [`StoreError::Refused`] | [`StoreError::Refused`] |
 //!
-//! "Again" is bounded by [`RetryPolicy`]; then [`StoreError::Unavailable`]. Answers that do not come lower how many requests may be on
-//! their way at once (`in_flight`).
+//! "Again" is bounded by [`RetryPolicy`]; then [`StoreError::Unavailable`]. Answers that do not
+//! come lower how many requests may be on their way at once (`in_flight`).
 
 mod batches;
 pub mod credentials;
@@ -259,7 +261,8 @@ impl DynamoDb {
         }
     }
 
-    /// Waits until what was answered is on disk. It is written in any case: a failure only means that nobody knows for how long.
+    /// Waits until what was answered is on disk. It is written in any case: a failure only means
+    /// that nobody knows for how long.
     async fn sync_store(&self) -> Result<(), StoreError> {
         match &self.durability {
             Some(durability) => durability.settle().await.map_err(StoreError::Unanswered),

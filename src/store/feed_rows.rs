@@ -8,7 +8,8 @@
 //! The feed decides, because it is in the same table as the positions from which rating and posting
 //! go on. A row that it does not know is removed: everything else that was written with it is gone.
 //! A row that is missing is written again from its entry. What an entry does not hold is taken from
-//! the audit trail and the awards, which are in the same table too; only the code of a link is lost.
+//! the audit trail and the awards, which are in the same table too; only the code of a link is
+//! lost.
 
 mod links;
 mod versions;
@@ -215,8 +216,8 @@ impl Feed {
 
 /// Compares the rows with the feed. Changes may go on meanwhile.
 ///
-/// Costs what PricingConfig, ReferralRelationships and the feed weigh; keeps two numbers per link in
-/// memory.
+/// Costs what PricingConfig, ReferralRelationships and the feed weigh; keeps two numbers per link
+/// in memory.
 pub async fn compare(db: &dyn Db) -> Result<FeedRows, StoreError> {
     let mut feed = Feed::read(db).await?;
     let mut found = FeedRows {
@@ -260,8 +261,8 @@ pub async fn compare(db: &dyn Db) -> Result<FeedRows, StoreError> {
 /// How many of the newest entries [`glance`] looks at.
 const GLANCE_ENTRIES: u64 = 200;
 
-/// Looks at PricingConfig and at the links of the newest entries: what costs little. [`compare`] looks
-/// at everything.
+/// Looks at PricingConfig and at the links of the newest entries: what costs little. [`compare`]
+/// looks at everything.
 ///
 /// Errors: [`StoreError::Apart`] if something does not agree.
 pub async fn glance(db: &dyn Db) -> Result<(), StoreError> {
@@ -318,8 +319,8 @@ fn wrote(entry: &Entry, row: &StrayRow) -> bool {
     entry.number == row.control && (is_own || is_entry)
 }
 
-/// Leaves only what still holds: something may have been written since the feed was read, and a scan
-/// may not show yet what was written just before.
+/// Leaves only what still holds: something may have been written since the feed was read, and a
+/// scan may not show yet what was written just before.
 async fn confirm(db: &dyn Db, before: Head, found: &mut FeedRows) -> Result<(), StoreError> {
     let head = control::full_head(db).await?;
     let newer = match found.stray.is_empty() {

@@ -1,7 +1,8 @@
 //! An account's head alone, for readers: its newest month row, with the facts of its whole life.
 //!
-//! One query of one item. Whoever writes rows needs more than this and uses [`super::accounts::read`]; a reader of lifetime facts does not:
-//! every write to any row of an account writes its head too, so the head is never behind the other rows.
+//! One query of one item. Whoever writes rows needs more than this and uses
+//! [`super::accounts::read`]; a reader of lifetime facts does not: every write to any row of an
+//! account writes its head too, so the head is never behind the other rows.
 
 use super::accounts::{StoredRow, account_of, table};
 use super::conditional::until_visible;
@@ -24,7 +25,8 @@ pub async fn newest(db: &dyn Db, account: &Account) -> Result<Option<StoredRow>,
         let Some(item) = page.items.first() else {
             return Ok(Some(None));
         };
-        // A row that has been superseded, or no row beside the account item: the new head is being written.
+        // A row that has been superseded, or no row beside the account item: the new head is being
+        // written.
         let row = account_of(account.kind, item)?.map(|(_, row)| row);
         Ok(row.filter(|row| row.superseded_by.is_none()).map(Some))
     };

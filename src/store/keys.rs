@@ -1,7 +1,8 @@
 //! API keys. Table Checkpoints, partition `keys`, one item per key under its public id.
 //!
-//! A key's secret is 256 random bits, shown once; what is stored is its SHA-256, which is enough for a secret that cannot be guessed. A
-//! revoked key stays, so that audit entries go on to say whose it was.
+//! A key's secret is 256 random bits, shown once; what is stored is its SHA-256, which is enough
+//! for a secret that cannot be guessed. A revoked key stays, so that audit entries go on to say
+//! whose it was.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,12 +31,14 @@ const PREFIX: &str = "tmk";
 /// Characters of a key's public part.
 pub const ID_CHARS: usize = 12;
 const SECRET_BYTES: usize = 32;
-/// Behind the secret: a mark that only this installation can make. By it a made-up key is told from a real one without a read.
+/// Behind the secret: a mark that only this installation can make. By it a made-up key is told from
+/// a real one without a read.
 const MARK_BYTES: usize = 6;
 /// Most scopes of one key.
 pub const SCOPES_MAX: usize = 64;
 
-/// A key as its holder sends it: `tmk_<id>_<secret and mark>`. `Debug` leaves the secret out; `Display` is for the one time that it is shown.
+/// A key as its holder sends it: `tmk_<id>_<secret and mark>`. `Debug` leaves the secret out;
+/// `Display` is for the one time that it is shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyText {
     id: String,
@@ -81,7 +84,8 @@ impl KeyText {
         })
     }
 
-    /// A key of random bytes, which the caller draws from a generator that is fit for secrets. It has no mark.
+    /// A key of random bytes, which the caller draws from a generator that is fit for secrets. It
+    /// has no mark.
     pub fn of_random(id: u64, secret: [u8; SECRET_BYTES]) -> KeyText {
         let id = format!("{id:016x}")[..ID_CHARS].to_owned();
         KeyText {
@@ -174,7 +178,8 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// Whether this key is the one that was sent, and still good. Takes the same time wherever the secrets differ.
+    /// Whether this key is the one that was sent, and still good. Takes the same time wherever the
+    /// secrets differ.
     pub fn is(&self, sent: &KeyText) -> bool {
         let is_same: bool = self.hash.ct_eq(&sent.hash()).into();
         is_same && self.id == sent.id && self.revoked_at.is_none()
@@ -202,7 +207,8 @@ fn key_of(id: &str) -> Key {
     Key::new(Table::Checkpoints, PARTITION, id)
 }
 
-/// Makes a key with an audit entry. After [`StoreError::Unanswered`] it may be there: make another, and revoke that one.
+/// Makes a key with an audit entry. After [`StoreError::Unanswered`] it may be there: make another,
+/// and revoke that one.
 pub async fn create(
     db: &dyn Db,
     text: &KeyText,
@@ -250,7 +256,8 @@ pub async fn list(db: &dyn Db) -> Result<Vec<ApiKey>, StoreError> {
     Ok(keys)
 }
 
-/// Makes a key worthless, with an audit entry. Idempotent: a revoked key stays as it was. `None`: there is no such key.
+/// Makes a key worthless, with an audit entry. Idempotent: a revoked key stays as it was. `None`:
+/// there is no such key.
 pub async fn revoke(
     db: &dyn Db,
     id: &str,

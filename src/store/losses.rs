@@ -34,8 +34,8 @@ pub struct LostChunk {
 }
 
 impl LostChunk {
-    /// Whether certainly nothing of it is in any account. Then its usage rows say nothing either: its events
-    /// count when they are sent again.
+    /// Whether certainly nothing of it is in any account. Then its usage rows say nothing either:
+    /// its events count when they are sent again.
     pub fn is_uncounted(&self) -> bool {
         self.counted.is_empty() && self.unsure.is_empty()
     }

@@ -1,6 +1,7 @@
 //! What the store says that we consume: write and read units, by table and operation.
 //!
-//! DynamoDB bills failed conditions too, but does not report their units; they are not in these sums.
+//! DynamoDB bills failed conditions too, but does not report their units; they are not in these
+//! sums.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -125,8 +126,8 @@ impl StoreMeter {
         }
     }
 
-    /// Adds what one answer reports for one table: the units of a kind where they are given, else the total as the
-    /// operation's own kind.
+    /// Adds what one answer reports for one table: the units of a kind where they are given, else
+    /// the total as the operation's own kind.
     pub fn add(&self, table: Table, operation: Operation, consumed: Consumed) {
         let (write, read) = match (consumed.write, consumed.read, operation.writes()) {
             (None, None, true) => (consumed.total, None),

@@ -1,8 +1,10 @@
-//! The tables: what stands in DynamoDB and under which names. Nothing outside this module knows an attribute.
+//! The tables: what stands in DynamoDB and under which names. Nothing outside this module knows an
+//! attribute.
 //!
-//! [`db`] is the trait; `dynamo` implements it with the AWS client, `embedded` serves DynamoDB from this process.
-//! The other modules are typed operations, written against the trait alone and deterministic given their inputs: the
-//! simulator drives the same code. `docs` of each name its rows.
+//! [`db`] is the trait; `dynamo` implements it with the AWS client, `embedded` serves DynamoDB from
+//! this process. The other modules are typed operations, written against the trait alone and
+//! deterministic given their inputs: the simulator drives the same code. `docs` of each name its
+//! rows.
 
 pub mod account_write;
 pub mod accounts;

@@ -1,17 +1,18 @@
 //! PricingConfig: every version of every price and rule set, who made it and why.
 //!
-//! One row per version: partition `configKey`, sort key the zero-padded version number of that key. A publication writes
-//! its version rows, its entry of the control feed, the feed's head and its entry of the
-//! audit trail in one transaction.
+//! One row per version: partition `configKey`, sort key the zero-padded version number of that key.
+//! A publication writes its version rows, its entry of the control feed, the feed's head and its
+//! entry of the audit trail in one transaction.
 //!
-//! **Loading** the rules as of a control position reads this table and never the feed's entries, which may be 100,000 links.
-//! A scan may see a part of a transaction, so completeness is proved, not assumed: every version row carries its
-//! publication's control number, the number of versions in it, and the control number of the publication before it
-//! (`previous`); the feed's head names the newest publication. All of that is written in the publication's own
-//! transaction under the condition that the head had not moved, so the numbers form one unbroken chain
-//! `head.rules → previous → … → 0`. The head is read first; a scan that holds every publication of that chain with as
-//! many rows as it says holds everything up to the head, and versions above the wanted position are left out afterwards.
-//! If anything is missing the scan was torn, and is done again.
+//! **Loading** the rules as of a control position reads this table and never the feed's entries,
+//! which may be 100,000 links. A scan may see a part of a transaction, so completeness is proved,
+//! not assumed: every version row carries its publication's control number, the number of versions
+//! in it, and the control number of the publication before it (`previous`); the feed's head names
+//! the newest publication. All of that is written in the publication's own transaction under the
+//! condition that the head had not moved, so the numbers form one unbroken chain `head.rules →
+//! previous → … → 0`. The head is read first; a scan that holds every publication of that chain
+//! with as many rows as it says holds everything up to the head, and versions above the wanted
+//! position are left out afterwards. If anything is missing the scan was torn, and is done again.
 
 mod seen;
 mod versions;
@@ -35,7 +36,8 @@ pub use seen::{Seen, published_under};
 pub use versions::Version;
 pub(in crate::store) use versions::{Publication, put_version, read_version, version_key};
 
-/// Most versions in one publication: the feed's entry, its head and the audit entry go into the same transaction.
+/// Most versions in one publication: the feed's entry, its head and the audit entry go into the
+/// same transaction.
 pub const CHANGES_MAX: usize = TRANSACTION_ITEMS_MAX - 3;
 
 /// A new value for one key.
@@ -52,7 +54,8 @@ pub struct NewValue {
 pub struct Publish {
     /// The values; no key twice, at most [`CHANGES_MAX`].
     pub values: Vec<NewValue>,
-    /// From when on, in event time; not before `now`. Required keys without any version ignore it: their first has no beginning.
+    /// From when on, in event time; not before `now`. Required keys without any version ignore it:
+    /// their first has no beginning.
     pub effective_from: Millis,
     /// Who.
     pub by: String,
@@ -60,8 +63,8 @@ pub struct Publish {
     pub reason: String,
     /// When it is written.
     pub now: Millis,
-    /// Names this publication; unique (random). A repeat under the same token after [`StoreError::Unanswered`] is a new
-    /// publication: look at [`history`] first.
+    /// Names this publication; unique (random). A repeat under the same token after
+    /// [`StoreError::Unanswered`] is a new publication: look at [`history`] first.
     pub token: String,
 }
 
@@ -96,8 +99,8 @@ pub enum PublishError {
     Store(#[from] StoreError),
 }
 
-/// Publishes new versions and returns their control position. An event that is appended after this has returned is
-/// rated with them, from `effective_from` on.
+/// Publishes new versions and returns their control position. An event that is appended after this
+/// has returned is rated with them, from `effective_from` on.
 pub async fn publish(db: &dyn Db, publish: &Publish) -> Result<Control, PublishError> {
     publish_noted(db, publish, None).await
 }
@@ -111,8 +114,9 @@ pub async fn publish_noted(
     publish_if(db, publish, note, None).await
 }
 
-/// [`publish`] of one value, only if what was `seen` of its key still is so: otherwise [`PublishError::Changed`], and nothing is written.
-/// That is decided within the transaction: it moves the feed's head from where the versions were read. A publication that stands already under
+/// [`publish`] of one value, only if what was `seen` of its key still is so: otherwise
+/// [`PublishError::Changed`], and nothing is written. That is decided within the transaction: it
+/// moves the feed's head from where the versions were read. A publication that stands already under
 /// the same token, because it was sent twice at once, is answered as if this call had made it.
 pub async fn publish_onto(
     db: &dyn Db,
@@ -193,7 +197,8 @@ fn audit_write(publish: &Publish, number: Control, rows: &[Version], note: Optio
 /// What a publication would change.
 #[derive(Debug)]
 pub struct Preview {
-    /// The version of each key that is in force when the publication's would begin, in the publication's order.
+    /// The version of each key that is in force when the publication's would begin, in the
+    /// publication's order.
     pub before: Vec<Option<Version>>,
     /// What is in force then without it, and with it; `None` while the rules are not complete.
     pub rules: [Option<Arc<Rules>>; 2],
@@ -276,10 +281,11 @@ fn plan(publish: &Publish, loaded: &Loaded) -> (Vec<RuleChange>, Vec<Version>) {
     (changes, rows)
 }
 
-/// The rules as of a control position: exactly the versions with number ≤ `up_to`, applied in the feed's order.
+/// The rules as of a control position: exactly the versions with number ≤ `up_to`, applied in the
+/// feed's order.
 ///
-/// Errors: [`StoreError::Unavailable`] when the table stays torn; [`StoreError::Corrupt`] when versions are missing for
-/// good or cannot be applied, or the feed is shorter than `up_to`.
+/// Errors: [`StoreError::Unavailable`] when the table stays torn; [`StoreError::Corrupt`] when
+/// versions are missing for good or cannot be applied, or the feed is shorter than `up_to`.
 pub async fn load_rules(db: &dyn Db, up_to: Control) -> Result<RuleBook, StoreError> {
     book_of(&load(db).await?, up_to)
 }
@@ -344,7 +350,8 @@ fn in_force(versions: Vec<Version>, now: Millis) -> BTreeMap<String, Version> {
     in_force
 }
 
-/// Of two versions that have begun, the one that began later is in force; begun together, the one published later.
+/// Of two versions that have begun, the one that began later is in force; begun together, the one
+/// published later.
 fn order_in_force(version: &Version) -> (Option<Millis>, Control) {
     (version.effective_from, version.control)
 }
@@ -435,7 +442,8 @@ pub(in crate::store) async fn scan(db: &dyn Db) -> Result<Vec<Version>, StoreErr
     Ok(versions)
 }
 
-/// Whether `versions`, sorted by control number, hold every publication of the chain that ends in `newest`, complete.
+/// Whether `versions`, sorted by control number, hold every publication of the chain that ends in
+/// `newest`, complete.
 fn is_complete(newest: Control, versions: &[Version]) -> bool {
     let mut expected = newest;
     for publication in versions.chunk_by(|a, b| a.control == b.control).rev() {

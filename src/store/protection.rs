@@ -1,5 +1,5 @@
-//! Protection of the tables against accidents: no deletion before it is switched off, and recovery to
-//! any moment of the last 35 days.
+//! Protection of the tables against accidents: no deletion before it is switched off, and recovery
+//! to any moment of the last 35 days.
 
 use std::time::Duration;
 
@@ -71,8 +71,9 @@ pub async fn read(db: &DynamoDb, table: Table) -> Result<Protection, StoreError>
 
 /// Switches on what is off. May be repeated.
 ///
-/// Errors: [`StoreError::Denied`] without the permissions `UpdateTable`, `DescribeContinuousBackups` and
-/// `UpdateContinuousBackups`. What was switched on until then stays on.
+/// Errors: [`StoreError::Denied`] without the permissions `UpdateTable`,
+/// `DescribeContinuousBackups` and `UpdateContinuousBackups`. What was switched on until then stays
+/// on.
 pub async fn protect(db: &DynamoDb) -> Result<Report, StoreError> {
     let mut report = Report::default();
     for table in Table::ALL {

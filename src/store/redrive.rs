@@ -1,20 +1,25 @@
 //! What became of rejects: sent again, as they were or edited, or discarded.
 //!
-//! Table Checkpoints, partition `reject#<the reject's own key>`, item `fate`: one row per refused original, however often rating has written
-//! its reject (a restart may write one again). No row: the reject is open.
+//! Table Checkpoints, partition `reject#<the reject's own key>`, item `fate`: one row per refused
+//! original, however often rating has written its reject (a restart may write one again). No row:
+//! the reject is open.
 //!
-//! The first redrive stores the event that it sends before it sends it, under the condition that there is no row, with the entry of the
-//! audit trail in the same transaction. Every repeat sends what is stored. So a crash between storing and sending is cured by asking
-//! again; and asking again, however late, cannot count twice:
+//! The first redrive stores the event that it sends before it sends it, under the condition that
+//! there is no row, with the entry of the audit trail in the same transaction. Every repeat sends
+//! what is stored. So a crash between storing and sending is cured by asking again; and asking
+//! again, however late, cannot count twice:
 //!
-//! - what is sent is the same to the byte, so it has the same user, source, id and time, and goes to the same partition;
-//! - while the first copy stands in the duplicate window of its partition, rating drops the second as a duplicate;
-//! - later, an event takes the slow lane if a copy of it may have been forgotten, and its usage row says that the first copy won. Rows
-//!   outlive the 35 days after which every event is too old;
+//! - what is sent is the same to the byte, so it has the same user, source, id and time, and goes
+//!   to the same partition;
+//! - while the first copy stands in the duplicate window of its partition, rating drops the second
+//!   as a duplicate;
+//! - later, an event takes the slow lane if a copy of it may have been forgotten, and its usage row
+//!   says that the first copy won. Rows outlive the 35 days after which every event is too old;
 //! - with usage rows switched off, what the window cannot tell is rejected as too old.
 //!
-//! All of that holds within one epoch of the log. An edited event whose user, source or id is new is another event: then its new identity is
-//! what counts once. A redriven event that is refused again becomes a reject of its own, open again under its own place.
+//! All of that holds within one epoch of the log. An edited event whose user, source or id is new
+//! is another event: then its new identity is what counts once. A redriven event that is refused
+//! again becomes a reject of its own, open again under its own place.
 
 mod found;
 
@@ -172,8 +177,8 @@ pub async fn fates(db: &dyn Db, found: &[Found]) -> Result<Vec<Option<Fate>>, St
     names.iter().map(fate).collect()
 }
 
-/// Sends a reject again: what was stored by the first redrive if there was one, else `edited`, else the original. See the module's text for
-/// why a repeat is safe.
+/// Sends a reject again: what was stored by the first redrive if there was one, else `edited`, else
+/// the original. See the module's text for why a repeat is safe.
 pub async fn redrive(
     db: &dyn Db,
     log: &dyn Log,
@@ -255,7 +260,8 @@ fn first_redrive(
     };
     let headers = headers(kept.source.as_deref(), None);
     let record = match decode_record_or_faults(value, &headers) {
-        // It came past the edge, where such fields are passed over; as it was, it says the same again.
+        // It came past the edge, where such fields are passed over; as it was, it says the same
+        // again.
         Err(faults) if edited.is_none() && faults.iter().all(is_misnamed) => {
             decode(value, &headers).map(UsageRecord::Event)
         }

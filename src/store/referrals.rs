@@ -2,14 +2,16 @@
 //!
 //! Rows:
 //! - ReferralCodes, by code: its owner, whether it is active, how many signed up with it.
-//! - Checkpoints, partition `code#<kind>:<id>`, item `code`: the owner's own pointer to its code. It makes "one code per
-//!   account" a condition of a write, which a query of the owner index could not promise.
-//! - ReferralRelationships, by referee: the chain of three, the control number, the milestone's state. Set once; only
-//!   the milestone's state changes, from owed to granted.
+//! - Checkpoints, partition `code#<kind>:<id>`, item `code`: the owner's own pointer to its code.
+//!   It makes "one code per account" a condition of a write, which a query of the owner index could
+//!   not promise.
+//! - ReferralRelationships, by referee: the chain of three, the control number, the milestone's
+//!   state. Set once; only the milestone's state changes, from owed to granted.
 //!
-//! A signup is one transaction: the link (which must be absent), its entry in the control feed, the referrer's own link
-//! as it was read, the code's count, the award, a milestone check, and an entry of the audit trail if an admin does it. After a lost answer the link's token tells whether
-//! it happened.
+//! A signup is one transaction: the link (which must be absent), its entry in the control feed, the
+//! referrer's own link as it was read, the code's count, the award, a milestone check, and an entry
+//! of the audit trail if an admin does it. After a lost answer the link's token tells whether it
+//! happened.
 
 mod codes;
 
@@ -57,7 +59,8 @@ impl Milestone {
 pub struct Link {
     /// Who was referred.
     pub referee: Account,
-    /// The referrer, the referrer's referrer, and theirs, as they were when the link was made: one to three.
+    /// The referrer, the referrer's referrer, and theirs, as they were when the link was made: one
+    /// to three.
     pub chain: Vec<Account>,
     /// The entry of the control feed that carries it.
     pub control: Control,
@@ -98,7 +101,8 @@ pub struct SignupRequest {
     pub referee: Account,
     /// When.
     pub now: Millis,
-    /// Names this signup; unique (random). A repeat with the same token finds the first one's work and returns it.
+    /// Names this signup; unique (random). A repeat with the same token finds the first one's work
+    /// and returns it.
     pub token: String,
     /// Who pays.
     pub awards: AwardPolicy,
@@ -132,9 +136,9 @@ pub(in crate::store) fn link_key(referee: &Account) -> Key {
     )
 }
 
-/// Makes a link, once. Errors: [`SignupError::Refused`] carries a stable code; a store error of the transient kind
-/// means "try again with the same token". It returns when the control feed counts the link, so that every event that is appended
-/// afterwards is rated with it.
+/// Makes a link, once. Errors: [`SignupError::Refused`] carries a stable code; a store error of the
+/// transient kind means "try again with the same token". It returns when the control feed counts
+/// the link, so that every event that is appended afterwards is rated with it.
 pub async fn signup(
     db: &dyn Db,
     request: &SignupRequest,
@@ -294,7 +298,8 @@ fn signup_award(link: &Link, points: Points) -> Award {
     }
 }
 
-/// A link never changes but for its milestone, so its control number says that it is the one that was read.
+/// A link never changes but for its milestone, so its control number says that it is the one that
+/// was read.
 fn as_it_was(link: Option<&Link>) -> Condition {
     match link {
         None => Condition::Absent,
@@ -369,8 +374,8 @@ pub struct Referees {
     pub is_whole: bool,
 }
 
-/// The links of everyone whom an account referred directly, about `max` of them at the most. Eventually consistent: a
-/// link that was made within the last moments may be missing.
+/// The links of everyone whom an account referred directly, about `max` of them at the most.
+/// Eventually consistent: a link that was made within the last moments may be missing.
 pub async fn referees(db: &dyn Db, referrer: &Account, max: usize) -> Result<Referees, StoreError> {
     let query = Query {
         index: true,
@@ -386,16 +391,17 @@ pub async fn referees(db: &dyn Db, referrer: &Account, max: usize) -> Result<Ref
     })
 }
 
-/// Who was granted the milestone of the link that an item of ReferralRelationships holds, if anybody
-/// was; `None` also for an item that is no link.
+/// Who was granted the milestone of the link that an item of ReferralRelationships holds, if
+/// anybody was; `None` also for an item that is no link.
 pub fn granted_to(item: &Item) -> Option<Account> {
     let link = read_own_link(item).ok()?;
     let is_granted = link.milestone == Milestone::Granted;
     link.chain.into_iter().next().filter(|_| is_granted)
 }
 
-/// The writes that grant the milestone of `link`'s referee to its referrer, once: they fail unless the row still owes it.
-/// `fifty_at` is the log time of the posting that brought the 50th success. Empty when the link as read owes nothing.
+/// The writes that grant the milestone of `link`'s referee to its referrer, once: they fail unless
+/// the row still owes it. `fifty_at` is the log time of the posting that brought the 50th success.
+/// Empty when the link as read owes nothing.
 pub fn grant_milestone_writes(
     link: &Link,
     fifty_at: Millis,

@@ -1,4 +1,5 @@
-//! Reading and building items: getters that name the row and the attribute when something is wrong with it.
+//! Reading and building items: getters that name the row and the attribute when something is wrong
+//! with it.
 
 use std::fmt::Display;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
-//! Leaderboards of seasons that have ended. Table Checkpoints, partition `seasons`, an item per season:
-//! written once, and never again.
+//! Leaderboards of seasons that have ended. Table Checkpoints, partition `seasons`, an item per
+//! season: written once, and never again.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,10 @@
-//! Secrets that every process of an installation shares. Table Checkpoints, partition `secrets`, items `sessions` and `keys`.
+//! Secrets that every process of an installation shares. Table Checkpoints, partition `secrets`,
+//! items `sessions` and `keys`.
 //!
-//! `sessions` keeps what a browser's session cookie holds from being read or changed; `keys` marks the API keys that were made here, so that made-up
-//! ones are told apart without a read. Whoever reads the tables learns them, and gains nothing by it: a session still needs the API key or token that
-//! was signed in with, and of keys only hashes are stored.
+//! `sessions` keeps what a browser's session cookie holds from being read or changed; `keys` marks
+//! the API keys that were made here, so that made-up ones are told apart without a read. Whoever
+//! reads the tables learns them, and gains nothing by it: a session still needs the API key or
+//! token that was signed in with, and of keys only hashes are stored.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -14,7 +16,8 @@ use super::row::{Fields, Row};
 /// How many bytes it has.
 pub const SECRET_BYTES: usize = 32;
 
-/// The secret of sessions; made from `drawn` (random bytes that are fit for secrets) if there is none yet. Whoever asks first decides for all.
+/// The secret of sessions; made from `drawn` (random bytes that are fit for secrets) if there is
+/// none yet. Whoever asks first decides for all.
 pub async fn sessions(
     db: &dyn Db,
     drawn: [u8; SECRET_BYTES],

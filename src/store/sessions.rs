@@ -1,7 +1,9 @@
-//! Sessions that were ended before their time. Table Checkpoints, partition `ended-sessions`, one item per session under the hash of its cookie.
+//! Sessions that were ended before their time. Table Checkpoints, partition `ended-sessions`, one
+//! item per session under the hash of its cookie.
 //!
-//! A cookie holds its session, so that no process keeps any; but whoever has copied one must not go on with it after its owner has signed out. An item is
-//! of use until the session would have ended by itself; each further sign-out takes some old ones away.
+//! A cookie holds its session, so that no process keeps any; but whoever has copied one must not go
+//! on with it after its owner has signed out. An item is of use until the session would have ended
+//! by itself; each further sign-out takes some old ones away.
 
 use super::db::{Condition, Db, Key, Query, RangeFilter, StoreError, Table, Write};
 use super::row::{Fields, Row};
@@ -32,7 +34,8 @@ pub async fn has_ended(db: &dyn Db, id: &str) -> Result<bool, StoreError> {
     Ok(db.get(&key(id)).await?.is_some())
 }
 
-/// Takes away items behind `id` that are of no use any more. Ids are random, so every item has its turn.
+/// Takes away items behind `id` that are of no use any more. Ids are random, so every item has its
+/// turn.
 async fn sweep(db: &dyn Db, id: &str, now: Millis) -> Result<(), StoreError> {
     let query = Query {
         table: Table::Checkpoints,

@@ -200,9 +200,9 @@ pub fn delete(account: &Account) -> Write {
     }
 }
 
-/// What is remembered of an account that takes part again. If its rows and the checkpoints come out of
-/// a restore at different moments, its rows may be those of before the release, and the record is what
-/// tells which postings they lack.
+/// What is remembered of an account that takes part again. If its rows and the checkpoints come out
+/// of a restore at different moments, its rows may be those of before the release, and the record
+/// is what tells which postings they lack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Released {

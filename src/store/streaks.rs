@@ -1,5 +1,6 @@
-//! StreakTracking: a snapshot of each account's streak, derived from its rows. Written only over snapshots of the same or an
-//! earlier position, so that a worker that slept cannot put an old one back.
+//! StreakTracking: a snapshot of each account's streak, derived from its rows. Written only over
+//! snapshots of the same or an earlier position, so that a worker that slept cannot put an old one
+//! back.
 
 use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
 use super::row::{Fields, Row};

@@ -28,11 +28,12 @@ pub struct Report {
     pub existing: Vec<Table>,
 }
 
-/// Creates the tables that are missing (on-demand billing), waits until all are active, and switches their time to live
-/// on. May be repeated, and run by several processes at once.
+/// Creates the tables that are missing (on-demand billing), waits until all are active, and
+/// switches their time to live on. May be repeated, and run by several processes at once.
 ///
-/// Errors: [`StoreError::Refused`] for a table that is there with another key, index or time-to-live attribute; it is
-/// left as it is. The same if a table is missing while others hold data: created empty, it would lose what it held.
+/// Errors: [`StoreError::Refused`] for a table that is there with another key, index or
+/// time-to-live attribute; it is left as it is. The same if a table is missing while others hold
+/// data: created empty, it would lose what it held.
 pub async fn create_tables(db: &DynamoDb) -> Result<Report, StoreError> {
     let mut report = Report::default();
     may_create(db).await?;

@@ -11,8 +11,8 @@ use crate::domain::time::Month;
 
 pub use super::checkpoints::Ranked;
 
-/// The best accounts of a kind in a month: by total, descending, then by id, ascending. Every place that is given is exact; how many
-/// there are depends on the lists' size.
+/// The best accounts of a kind in a month: by total, descending, then by id, ascending. Every place
+/// that is given is exact; how many there are depends on the lists' size.
 pub async fn leaderboard(
     db: &dyn Db,
     posting_partitions: u32,
@@ -72,9 +72,10 @@ fn place(ranked: &Ranked) -> (std::cmp::Reverse<crate::domain::amount::Points>, 
     (std::cmp::Reverse(ranked.0), &ranked.1)
 }
 
-/// Accounts are disjoint between the lists of one generation. An account that a list leaves out comes after the last one that it knows
-/// exactly, so the merged list ends where the first of the lists does. Lists of an older generation hold for the accounts for which
-/// there is no newer list yet: nothing has changed in them since.
+/// Accounts are disjoint between the lists of one generation. An account that a list leaves out
+/// comes after the last one that it knows exactly, so the merged list ends where the first of the
+/// lists does. Lists of an older generation hold for the accounts for which there is no newer list
+/// yet: nothing has changed in them since.
 fn merge(kind: AccountKind, generations: Vec<Generation>) -> Vec<Ranked> {
     let mut merged = Vec::new();
     let mut ends: Vec<Ranked> = Vec::new();
@@ -141,7 +142,8 @@ mod tests {
 
     #[test]
     fn no_place_is_given_that_an_account_left_out_could_hold() {
-        // In `one`, c may be wrong already: exact are two. Whoever was left out has at most what b has.
+        // In `one`, c may be wrong already: exact are two. Whoever was left out has at most what b
+        // has.
         let one = list(2, &[(9, "a"), (7, "b"), (6, "c")], Some((6, "x")));
         let two = list(2, &[(8, "d"), (7, "a2"), (3, "e")], None);
         assert_eq!(ids(vec![one, two]), "ada2b");

@@ -1,5 +1,5 @@
-//! UsageTracking: one row per request, everything about it and how it was rated. Doubles as the memory of the slow lane: the row
-//! of an event says which position won.
+//! UsageTracking: one row per request, everything about it and how it was rated. Doubles as the
+//! memory of the slow lane: the row of an event says which position won.
 
 use std::borrow::Cow;
 
@@ -61,8 +61,8 @@ pub fn key_of(user: &str, source: &str, id: &str, time: Millis) -> Key {
     Key::new(Table::UsageTracking, day, format!("{time}#{hash:032x}"))
 }
 
-/// The partition key of a request with this source and id on a day of its user's, and how its sort key
-/// ends, behind the time.
+/// The partition key of a request with this source and id on a day of its user's, and how its sort
+/// key ends, behind the time.
 pub fn day_key_of(user: &str, day: Day, source: &str, id: &str) -> (String, String) {
     let hash = source_and_id(source, id);
     let key = partition_key(user, day, (hash % u128::from(BUCKETS)) as u64);
@@ -72,8 +72,8 @@ pub fn day_key_of(user: &str, day: Day, source: &str, id: &str) -> (String, Stri
 /// What the sort key of a completion's row adds to that of the event's row.
 const COMPLETION_SUFFIX: &str = "#completion";
 
-/// The key of the row of an event's completion, from the key of the event's row: right behind it. The
-/// row has the form of the event's, and says everything that is known of the event since.
+/// The key of the row of an event's completion, from the key of the event's row: right behind it.
+/// The row has the form of the event's, and says everything that is known of the event since.
 pub fn completion_key(original: &Key) -> Key {
     Key {
         range: format!("{}{COMPLETION_SUFFIX}", original.range),
@@ -102,7 +102,8 @@ pub fn reversed_range(range: &str) -> Option<&str> {
     range.strip_suffix(REVERSAL_SUFFIX)
 }
 
-/// The key without the identity: two requests of one user in the same millisecond share it. For the simulator only.
+/// The key without the identity: two requests of one user in the same millisecond share it. For the
+/// simulator only.
 pub fn key_without_identity(event: &UsageEvent<'_>) -> Key {
     let day = partition_key(&event.user, event.time.day(), 0);
     Key::new(Table::UsageTracking, day, event.time.to_string())

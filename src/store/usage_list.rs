@@ -1,5 +1,6 @@
-//! Reading a user's usage rows: what was requested, and how it was rated. Rows of chunks that were given up
-//! before anything of them was counted say nothing, as to rating (`losses`): they are not shown.
+//! Reading a user's usage rows: what was requested, and how it was rated. Rows of chunks that were
+//! given up before anything of them was counted say nothing, as to rating (`losses`): they are not
+//! shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -85,13 +86,15 @@ pub struct UsageRow {
     pub partition: u32,
     /// Its offset in that partition.
     pub position: String,
-    /// The later report that completed it, if one did: of its content and amounts the ones here are.
+    /// The later report that completed it, if one did: of its content and amounts the ones here
+    /// are.
     pub completion: Option<StoredCompletion>,
     /// What took it back, if anything did.
     pub reversal: Option<StoredReversal>,
 }
 
-/// A user's requests of a day, in order of their time. Rows that have expired are not shown, also where they still stand.
+/// A user's requests of a day, in order of their time. Rows that have expired are not shown, also
+/// where they still stand.
 pub async fn of_day(
     db: &dyn Db,
     user: &str,
@@ -136,8 +139,8 @@ pub async fn one(
 }
 
 /// The time of the newest of a user's requests of these days that has this source and id. Reads the
-/// keys that such a request can have: of each day one of its partition keys, and of that so many of the
-/// newest rows at the most. So it may not find one of a very busy user.
+/// keys that such a request can have: of each day one of its partition keys, and of that so many of
+/// the newest rows at the most. So it may not find one of a very busy user.
 pub async fn time_of(
     db: &dyn Db,
     user: &str,
@@ -194,7 +197,8 @@ fn time_in_key(item: &Item, ending: &str) -> Option<Millis> {
     }
 }
 
-/// Where a page of a user's day ends: the sort key of its last row. As text: `<time>_<hash>`, fit for URLs once its colons are.
+/// Where a page of a user's day ends: the sort key of its last row. As text: `<time>_<hash>`, fit
+/// for URLs once its colons are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageCursor {
     time: Millis,
@@ -245,8 +249,8 @@ pub struct UsagePage {
     pub next: Option<UsageCursor>,
 }
 
-/// A page of at most `limit` of a user's requests of a day, in order of their time, after `after`. Reads so many rows of each of the day's
-/// partition keys at most, however many there are.
+/// A page of at most `limit` of a user's requests of a day, in order of their time, after `after`.
+/// Reads so many rows of each of the day's partition keys at most, however many there are.
 pub async fn page_of_day(
     db: &dyn Db,
     user: &str,
@@ -256,7 +260,8 @@ pub async fn page_of_day(
     now: Millis,
 ) -> Result<UsagePage, StoreError> {
     let after = after.map(UsageCursor::range);
-    // One more than fits tells whether there is a next page; one more again, since the first of a range is `after` itself.
+    // One more than fits tells whether there is a next page; one more again, since the first of a
+    // range is `after` itself.
     let wanted = limit.saturating_add(2);
     let queries = day_keys(user, day).map(|hash| {
         let range = match &after {
@@ -285,7 +290,8 @@ pub async fn page_of_day(
     Ok(UsagePage { lines, next })
 }
 
-/// The last requests of a user's day, at most `limit`, newest first. Reads so many rows of each of the day's partition keys at most.
+/// The last requests of a user's day, at most `limit`, newest first. Reads so many rows of each of
+/// the day's partition keys at most.
 pub async fn last_of_day(
     db: &dyn Db,
     user: &str,
@@ -318,8 +324,9 @@ pub struct UsageSample {
     pub is_whole: bool,
 }
 
-/// Requests of everybody since `since`: all of them, or those among the first rows that a scan of the table meets, at least `rows_min` of
-/// them. A scan goes by the hash of (user, day), so what it meets is no choice of users or days.
+/// Requests of everybody since `since`: all of them, or those among the first rows that a scan of
+/// the table meets, at least `rows_min` of them. A scan goes by the hash of (user, day), so what it
+/// meets is no choice of users or days.
 pub async fn sample(
     db: &dyn Db,
     since: Millis,
@@ -452,8 +459,8 @@ pub struct AmountsBefore {
     pub shadow_cost: Money,
 }
 
-/// The rows of events among items of one partition key, each with its amendments. One whose event is
-/// not among them belongs to another page.
+/// The rows of events among items of one partition key, each with its amendments. One whose event
+/// is not among them belongs to another page.
 fn day_rows(hash: &str, items: Vec<Item>) -> Result<Vec<DayRow>, StoreError> {
     let mut rows: BTreeMap<String, DayRow> = BTreeMap::new();
     let (mut completions, mut reversals) = (Vec::new(), Vec::new());

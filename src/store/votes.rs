@@ -4,9 +4,10 @@
 //! - partition `votes#<proposal>`, items `<hash>#<number>`: the document in pieces of whole lines.
 //!
 //! Pieces are named by the document's hash, so that two who freeze at once either write the same
-//! bytes to the same items or do not touch each other's; and one that was killed leaves nothing that
-//! anybody reads. (Files were considered: every process that serves scores would have to reach the
-//! place, and an installation without one could not vote. A document of 100,000 addresses is 9 MB.)
+//! bytes to the same items or do not touch each other's; and one that was killed leaves nothing
+//! that anybody reads. (Files were considered: every process that serves scores would have to reach
+//! the place, and an installation without one could not vote. A document of 100,000 addresses is 9
+//! MB.)
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;

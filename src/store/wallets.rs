@@ -169,8 +169,8 @@ fn read_change(account: &Account, item: &Item) -> Result<WalletChange, StoreErro
 
 /// The wallet of every account that had one as of a position of the control feed.
 ///
-/// Walks the whole feed; keeps an address per account in memory.
-/// Errors: [`StoreError::Unavailable`] if an entry up to `position` stays invisible; try again later.
+/// Walks the whole feed; keeps an address per account in memory. Errors:
+/// [`StoreError::Unavailable`] if an entry up to `position` stays invisible; try again later.
 pub async fn as_of(
     db: &dyn Db,
     position: Control,

@@ -63,7 +63,8 @@ pub struct Proof {
     /// Whose claim it is.
     #[schema(value_type = String)]
     pub address: Address,
-    /// Its amount in the token's smallest unit. It is that of all accounts that have linked the address.
+    /// Its amount in the token's smallest unit. It is that of all accounts that have linked the
+    /// address.
     pub amount: String,
     /// Hashes, from the leaf up.
     pub proof: Vec<String>,
@@ -300,8 +301,8 @@ impl Closing {
         }))
     }
 
-    /// The leaf of an address and its number. Addresses are spread evenly, so that a guess is near; and
-    /// every second guess halves what is left, however they are spread.
+    /// The leaf of an address and its number. Addresses are spread evenly, so that a guess is near;
+    /// and every second guess halves what is left, however they are spread.
     async fn leaf_of(
         &self,
         file: &CloseFile,

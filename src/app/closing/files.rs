@@ -179,8 +179,8 @@ async fn put_small(files: &Objects, name: FileName, bytes: Bytes) -> Result<(), 
     }
 }
 
-/// Refuses other bytes, however each side is cut into pieces. If the file ends early, what comes next
-/// of ours; `None`: it is whole.
+/// Refuses other bytes, however each side is cut into pieces. If the file ends early, what comes
+/// next of ours; `None`: it is whole.
 async fn compare(
     name: FileName,
     mut there: BoxStream<'static, Result<Bytes, ObjectsError>>,
@@ -312,8 +312,8 @@ impl Closing {
         put_small(self.files()?, name, file.bytes().into()).await
     }
 
-    /// A whole file of a finished close, with the bytes that its record names; `None`: it is gone, or was
-    /// cut short.
+    /// A whole file of a finished close, with the bytes that its record names; `None`: it is gone,
+    /// or was cut short.
     ///
     /// # Errors
     /// It was damaged.

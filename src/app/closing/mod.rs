@@ -39,7 +39,8 @@ pub use watch::watch;
 /// Closes at once in a process: one reads both tables whole.
 const CLOSES_MAX: usize = 1;
 
-/// Room for one close. Work on other threads holds it as well: it goes on when a request was given up.
+/// Room for one close. Work on other threads holds it as well: it goes on when a request was given
+/// up.
 type Room = Arc<OwnedSemaphorePermit>;
 
 /// Closes months, and shows what came of it.
@@ -53,8 +54,8 @@ pub struct Closing {
 }
 
 impl Closing {
-    /// Closing with the queries of a store, and with files at a place. `None`: no place is configured,
-    /// so that months cannot be closed.
+    /// Closing with the queries of a store, and with files at a place. `None`: no place is
+    /// configured, so that months cannot be closed.
     pub fn new(
         queries: Arc<Queries>,
         clock: Arc<dyn Clock>,

@@ -131,7 +131,8 @@ impl CloseView {
     }
 }
 
-/// The newest month that is closed, and one whose close was begun and not finished, with since when.
+/// The newest month that is closed, and one whose close was begun and not finished, with since
+/// when.
 pub async fn last_closed_and_unfinished(
     db: &dyn Db,
 ) -> Result<(Option<Month>, Option<(Month, Millis)>), StoreError> {

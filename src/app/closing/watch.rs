@@ -1,4 +1,5 @@
-//! Keeps the metrics of closed months, in every process with a service: months are also closed elsewhere.
+//! Keeps the metrics of closed months, in every process with a service: months are also closed
+//! elsewhere.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,8 +6,8 @@ use crate::domain::text::check_reason;
 use crate::store::audits;
 
 impl Commands {
-    /// Removes the findings up to and with this number, with entries of the audit trail that hold them; how many.
-    /// What was found since is not removed, so nothing goes that nobody has seen.
+    /// Removes the findings up to and with this number, with entries of the audit trail that hold
+    /// them; how many. What was found since is not removed, so nothing goes that nobody has seen.
     pub async fn dismiss_findings(
         &self,
         up_to: u64,

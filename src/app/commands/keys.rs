@@ -21,8 +21,8 @@ pub struct MadeKey {
     pub info: KeyInfo,
 }
 
-/// Whether somebody who holds these scopes may pass `wanted` on. Who may change everything may read and
-/// act for every account, so a key for one account grants nothing more.
+/// Whether somebody who holds these scopes may pass `wanted` on. Who may change everything may read
+/// and act for every account, so a key for one account grants nothing more.
 pub fn may_grant(held: &[Scope], wanted: &Scope) -> Result<(), Refusal> {
     let covers = |needed: &Scope| held.iter().any(|scope| scope.covers(needed));
     let is_account = matches!(wanted, Scope::Account(_));

@@ -40,8 +40,8 @@ pub struct NewSignup {
     pub by: Option<String>,
 }
 
-/// How a repeat of a signup or a link is recognised. Names are kept in the control feed beside those of
-/// others, so each kind has its own prefix.
+/// How a repeat of a signup or a link is recognised. Names are kept in the control feed beside
+/// those of others, so each kind has its own prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repeat {
     /// It is not: a repeat is refused, since the account has a referrer by then.
@@ -131,8 +131,8 @@ impl Commands {
         Ok(found.ok_or_else(unknown)?.into())
     }
 
-    /// Makes a link, once; tries again, under the same token, what may not have happened. Awards are
-    /// those of the rules that are in force now.
+    /// Makes a link, once; tries again, under the same token, what may not have happened. Awards
+    /// are those of the rules that are in force now.
     pub async fn sign_up(&self, new: NewSignup) -> Result<Link, SignUpError> {
         let now = self.now();
         let awards = if new.paid_elsewhere {

@@ -24,9 +24,9 @@ pub struct SentReversal {
 }
 
 impl Commands {
-    /// Takes back what a request earned and cost. Refused if there is no such request, or if another
-    /// reversal took it back; what only rating can tell (a request that is too old, or earned nothing)
-    /// is a reject. Repeating it under the same key is safe.
+    /// Takes back what a request earned and cost. Refused if there is no such request, or if
+    /// another reversal took it back; what only rating can tell (a request that is too old, or
+    /// earned nothing) is a reject. Repeating it under the same key is safe.
     pub async fn reverse(&self, request: NewReversal) -> Result<SentReversal, CommandError> {
         let now = self.now();
         self.must_be_reversible(&request, now).await?;

@@ -6,7 +6,8 @@ use crate::app::{CommandError, Refusal};
 use crate::store::seasons;
 
 impl Commands {
-    /// Freezes the leaderboards of a season. Those that were frozen before stay; others are refused.
+    /// Freezes the leaderboards of a season. Those that were frozen before stay; others are
+    /// refused.
     pub async fn freeze_season(
         &self,
         boards: &SeasonBoards,

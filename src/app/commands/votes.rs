@@ -128,8 +128,8 @@ impl Commands {
         })
     }
 
-    /// Freezes the weights of a proposal, once. Freezing it again by the same terms answers what was
-    /// frozen; a repeat after a kill begins anew, and leaves nothing else behind.
+    /// Freezes the weights of a proposal, once. Freezing it again by the same terms answers what
+    /// was frozen; a repeat after a kill begins anew, and leaves nothing else behind.
     pub async fn freeze_votes(&self, new: NewVotes) -> Result<VotesView, CommandError> {
         check_reason(&new.reason)?;
         let before = votes::find(self.db(), &new.proposal).await?;

@@ -21,7 +21,8 @@ use crate::store::wallets::{self, IssuedMessage, LinkError, LinkRefusal, LinkReq
 /// How long a message can be used.
 const MESSAGE_MS: i64 = 15 * MINUTE_MS;
 
-/// What people read in their wallet before they sign. The characters are those that EIP-4361 allows.
+/// What people read in their wallet before they sign. The characters are those that EIP-4361
+/// allows.
 const STATEMENT: &str = "Link this wallet to the account named below. From now on its claims go to this address. \
      Signing costs nothing, and gives no access to what the wallet holds.";
 

@@ -1,7 +1,9 @@
-//! What everybody together does: referral conversion, active accounts per day, points by service, who rises.
+//! What everybody together does: referral conversion, active accounts per day, points by service,
+//! who rises.
 //!
-//! No row holds it, so the tables are read whole, once in a while, by one process; the result is kept in the store, says how old it is, and
-//! is what the HTTP service and the metrics tell. Points by tier are counted while events are rated: rows do not have them.
+//! No row holds it, so the tables are read whole, once in a while, by one process; the result is
+//! kept in the store, says how old it is, and is what the HTTP service and the metrics tell. Points
+//! by tier are counted while events are rated: rows do not have them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -50,13 +52,15 @@ pub struct Analytics {
     pub active: Vec<ActiveDay>,
     /// Points and requests of this month, by service.
     pub services: Vec<ServiceSum>,
-    /// Users whose points of the last seven whole days exceed those of the seven days before the most.
+    /// Users whose points of the last seven whole days exceed those of the seven days before the
+    /// most.
     pub rising_users: Vec<Mover>,
     /// Providers likewise.
     pub rising_providers: Vec<Mover>,
 }
 
-/// How far referrals come: each step is a part of the one before, but for codes, of which one may bring many signups.
+/// How far referrals come: each step is a part of the one before, but for codes, of which one may
+/// bring many signups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Funnel {
@@ -431,7 +435,8 @@ impl Census {
     }
 }
 
-/// Points as text. A sum over everybody that leaves the range of one account's is shown at its bound.
+/// Points as text. A sum over everybody that leaves the range of one account's is shown at its
+/// bound.
 fn points(micropoints: i128) -> String {
     let bounded = micropoints.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
     Points(i64::try_from(bounded).unwrap_or(i64::MAX)).to_string()

@@ -57,8 +57,8 @@ impl From<Entry> for AuditEntry {
 }
 
 impl Queries {
-    /// At most `limit` entries that are older than `before` (the `next` of another page); without it,
-    /// the newest.
+    /// At most `limit` entries that are older than `before` (the `next` of another page); without
+    /// it, the newest.
     pub async fn audit_page(
         &self,
         before: Option<&str>,

@@ -15,11 +15,11 @@ use crate::store::audits::{self, KeptFinding};
 pub struct AuditReport {
     /// How far it is, by source partition. One that is missing has not been audited in any epoch.
     pub progress: Vec<AuditProgress>,
-    /// What it found, by epoch, source partition and chunk. At most 1,000 of each source partition and
-    /// epoch are kept at a time.
+    /// What it found, by epoch, source partition and chunk. At most 1,000 of each source partition
+    /// and epoch are kept at a time.
     pub findings: Vec<AuditFinding>,
-    /// The number of the newest finding at the time of the answer: `tidemark audit dismiss --up-to` this removes
-    /// none that came later. 0: there was none with a number.
+    /// The number of the newest finding at the time of the answer: `tidemark audit dismiss --up-to`
+    /// this removes none that came later. 0: there was none with a number.
     pub up_to: u64,
     /// Ask with `after=` this for the next page; absent at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,8 +37,8 @@ pub struct AuditProgress {
     /// The first chunk that the audit log holds: what was rated before is not audited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_chunk: Option<u64>,
-    /// The last chunk that was audited or skipped. Numbers have gaps: a partition that becomes idle takes one
-    /// without a chunk.
+    /// The last chunk that was audited or skipped. Numbers have gaps: a partition that becomes idle
+    /// takes one without a chunk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk: Option<u64>,
     /// The offset of `usage.events` before which everything was audited or skipped.
@@ -94,8 +94,8 @@ pub struct AuditFinding {
     /// The chunk.
     pub chunk: u64,
     /// `block_differs`, `block_missing`, `block_extra`, `sequence_missing`, `records_gone`,
-    /// `not_repeatable`, `cut_unreadable`, `records_rated_twice`, `records_not_rated`, `cut_contradicts` or
-    /// `end_differs`.
+    /// `not_repeatable`, `cut_unreadable`, `records_rated_twice`, `records_not_rated`,
+    /// `cut_contradicts` or `end_differs`.
     pub kind: &'static str,
     /// The partition of `ledger.postings`, if it is about a posting block.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,8 +154,8 @@ impl Queries {
         Ok(progress)
     }
 
-    /// What the auditor has done, and a page of what it found: at most `limit` findings after `after` (the
-    /// `next` of the page before; `None`: the first ones).
+    /// What the auditor has done, and a page of what it found: at most `limit` findings after
+    /// `after` (the `next` of the page before; `None`: the first ones).
     pub async fn audit_report(
         &self,
         after: Option<&str>,

@@ -41,8 +41,8 @@ pub struct BadgeLine {
     /// The newest posting in the account's rows when these showed it, as `epoch:offset`; `null` if
     /// final months or referrals did.
     pub position: Option<String>,
-    /// Where everybody who knows the address can see it, below the service's own address. It names no
-    /// account.
+    /// Where everybody who knows the address can see it, below the service's own address. It names
+    /// no account.
     pub path: String,
     /// Where the picture is.
     pub picture: String,
@@ -177,8 +177,8 @@ impl Queries {
         Ok(badges::current_key_id(self.db()).await?)
     }
 
-    /// Every public key by which credentials were ever signed, the newest first, also those that were
-    /// withdrawn.
+    /// Every public key by which credentials were ever signed, the newest first, also those that
+    /// were withdrawn.
     pub async fn badge_keys(&self) -> Result<Vec<PublicKey>, QueryError> {
         Ok(badges::public_keys(self.db()).await?)
     }

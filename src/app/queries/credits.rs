@@ -12,7 +12,8 @@ use crate::store::credits::{self, CreditEntry};
 use crate::store::db::StoreError;
 use crate::store::heads;
 
-/// A user's credits. The balance is what was added less what was spent; it may be below zero, for what was used has been used.
+/// A user's credits. The balance is what was added less what was spent; it may be below zero, for
+/// what was used has been used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Credits {
@@ -40,7 +41,8 @@ pub struct Credits {
 }
 
 impl Credits {
-    /// At most `limit` of the entries, those after the one with the key `after`; `None` if there is no such entry.
+    /// At most `limit` of the entries, those after the one with the key `after`; `None` if there is
+    /// no such entry.
     pub fn page(mut self, after: Option<&str>, limit: usize) -> Option<Credits> {
         let first = match after {
             None => 0,
@@ -131,8 +133,8 @@ impl Queries {
         })
     }
 
-    /// Whether a user's next request should be served. Two small reads, of the credits' sum and of the user's newest row; the rules are
-    /// looked at once a second.
+    /// Whether a user's next request should be served. Two small reads, of the credits' sum and of
+    /// the user's newest row; the rules are looked at once a second.
     pub async fn servable(&self, user: &Account, now: Millis) -> Result<Servable, QueryError> {
         let rules = self.rules.believed(self.db());
         let ((added, spent), rules) = try_join(self.added_and_spent(user), rules).await?;

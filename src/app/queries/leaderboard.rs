@@ -10,8 +10,8 @@ use crate::domain::statement::total;
 use crate::domain::time::Month;
 use crate::store::{accounts, top};
 
-/// The best accounts of a kind in a month: by total, descending, then by id. Every place in it is exact; nothing is known of the order of the
-/// accounts behind its last.
+/// The best accounts of a kind in a month: by total, descending, then by id. Every place in it is
+/// exact; nothing is known of the order of the accounts behind its last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ranking {
     /// Users or providers.
@@ -75,7 +75,8 @@ pub struct RankOf {
     pub rank: Option<u64>,
     /// How many places are kept.
     pub kept: u64,
-    /// Points, bonuses included, as in the account's row, which may be some seconds ahead of the leaderboard.
+    /// Points, bonuses included, as in the account's row, which may be some seconds ahead of the
+    /// leaderboard.
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub total: Points,

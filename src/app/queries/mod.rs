@@ -1,8 +1,8 @@
 //! What people see: statements, leaderboards, credits, usage, streaks, referrals, earnings.
 //!
-//! Each answer is computed once, here, as a type that serializes to its public form: the command line
-//! prints it (`--json`), the HTTP service answers with it. The only writes are those of the analytics,
-//! which one process computes and keeps for all.
+//! Each answer is computed once, here, as a type that serializes to its public form: the command
+//! line prints it (`--json`), the HTTP service answers with it. The only writes are those of the
+//! analytics, which one process computes and keeps for all.
 //!
 //! Every number is as fresh as the store: an event is included once it has been rated and posted.
 
@@ -171,7 +171,8 @@ impl Queries {
         self.partitions
     }
 
-    /// Every version of the rules as of now; `None` before any were published. One small read, unless they have changed.
+    /// Every version of the rules as of now; `None` before any were published. One small read,
+    /// unless they have changed.
     pub async fn rules(&self) -> Result<Option<Arc<Timeline>>, StoreError> {
         self.rules.current(self.db()).await
     }

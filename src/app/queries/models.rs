@@ -1,5 +1,6 @@
-//! What a provider's requests of the last days were for, by model. Postings do not tell models, rows of single requests do; they stand by
-//! user, so a provider's are found by looking at everybody's: some of them, and not for each who asks.
+//! What a provider's requests of the last days were for, by model. Postings do not tell models,
+//! rows of single requests do; they stand by user, so a provider's are found by looking at
+//! everybody's: some of them, and not for each who asks.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -92,8 +93,8 @@ struct OfAll {
 }
 
 impl Queries {
-    /// A provider's requests of the last week by model, at most a minute old. Where there are more rows than are looked at, some of them
-    /// stand for all.
+    /// A provider's requests of the last week by model, at most a minute old. Where there are more
+    /// rows than are looked at, some of them stand for all.
     pub async fn models_of(&self, provider: &Account, now: Millis) -> Result<ModelUse, QueryError> {
         let all = self.models(now).await?;
         Ok(ModelUse {

@@ -81,7 +81,8 @@ pub struct Counts {
     pub referees: u64,
     /// Those of the first `activatedOf` of them that have had an active day.
     pub activated: u64,
-    /// Of how many referees, oldest first, `activated` tells: at most 1,000, since each takes a read.
+    /// Of how many referees, oldest first, `activated` tells: at most 1,000, since each takes a
+    /// read.
     pub activated_of: u64,
     /// Those of them whose milestone was paid to this account.
     pub milestones: u64,
@@ -92,13 +93,14 @@ pub struct Counts {
 #[serde(rename_all = "camelCase")]
 #[schema(as = ReferralRewards)]
 pub struct Rewards {
-    /// The cascade: its shares of what its referees, theirs and theirs earned. What was booked late is not in it: it is in its month's `late`,
-    /// with other late amounts.
+    /// The cascade: its shares of what its referees, theirs and theirs earned. What was booked late
+    /// is not in it: it is in its month's `late`, with other late amounts.
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub cascade: Points,
-    /// The cascade by level: of its referees (the first), theirs (the second) and theirs (the third). Their sum is `cascade`, but for what a
-    /// tidemark that did not tell levels yet has booked.
+    /// The cascade by level: of its referees (the first), theirs (the second) and theirs (the
+    /// third). Their sum is `cascade`, but for what a tidemark that did not tell levels yet has
+    /// booked.
     #[serde(serialize_with = "texts")]
     #[schema(value_type = Vec<String>)]
     pub levels: Cascade,
@@ -184,15 +186,16 @@ pub struct ReferralOverview {
     pub referees: Vec<RefereeLine>,
     /// Give it as `after` for the next ones; `null` if there are none.
     pub next: Option<u64>,
-    /// Whether everything was read. If not, this account has more than 20,000 referees or 40,000 awards:
-    /// counts and rewards cover only those, and not all referees are listed.
+    /// Whether everything was read. If not, this account has more than 20,000 referees or 40,000
+    /// awards: counts and rewards cover only those, and not all referees are listed.
     pub whole: bool,
 }
 
 impl Queries {
-    /// An account's referrals, with at most `limit` referees whose links come after the entry `after` of the control feed. Referees come from
-    /// an index, which may be some moments behind. Links are read in few pages, up to a bound; whether a referee was active takes a read of its own, so that is
-    /// looked up for those of the page and the first 1,000.
+    /// An account's referrals, with at most `limit` referees whose links come after the entry
+    /// `after` of the control feed. Referees come from an index, which may be some moments behind.
+    /// Links are read in few pages, up to a bound; whether a referee was active takes a read of its
+    /// own, so that is looked up for those of the page and the first 1,000.
     pub async fn referral_overview(
         &self,
         account: &Account,
@@ -294,7 +297,8 @@ impl Queries {
     }
 }
 
-/// At most `limit` of the links that come after the entry `after`, and the entry after which the next page begins.
+/// At most `limit` of the links that come after the entry `after`, and the entry after which the
+/// next page begins.
 fn page(links: &[Link], after: u64, limit: usize) -> (Range<usize>, Option<u64>) {
     let first = links.partition_point(|link| link.control <= Control(after));
     let end = links.len().min(first.saturating_add(limit));

@@ -100,7 +100,8 @@ pub struct RejectLine {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Origin {
-    /// The topic: `usage.events`, or a gateway's; of what was posted, the form: then partition and offset are the reject's own.
+    /// The topic: `usage.events`, or a gateway's; of what was posted, the form: then partition and
+    /// offset are the reject's own.
     pub topic: String,
     /// The epoch of the log; of `usage.events` only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,8 +122,9 @@ pub struct RejectDetail {
     /// What it is.
     #[serde(flatten)]
     pub line: RejectLine,
-    /// The original's bytes: text, or `{"base64":"…"}`; of what was posted in a gateway's form, the event as far as it could be read. Absent where an
-    /// adapter refused them: they stay in the gateway's topic.
+    /// The original's bytes: text, or `{"base64":"…"}`; of what was posted in a gateway's form, the
+    /// event as far as it could be read. Absent where an adapter refused them: they stay in the
+    /// gateway's topic.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub value: Option<BytesText>,
@@ -159,7 +161,8 @@ pub struct RedriveInfo {
     pub edited: bool,
     /// The event, to the byte: every repeat sends it again, and it counts once.
     pub value: String,
-    /// The position of its first copy in `usage.events`; absent: it is not known whether one was sent. Redrive it again.
+    /// The position of its first copy in `usage.events`; absent: it is not known whether one was
+    /// sent. Redrive it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<SentTo>,
 }

@@ -116,7 +116,8 @@ impl From<Version> for PriceVersion {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleList {
-    /// The newest entry of the control feed: what is appended from now on is rated with all that it knows.
+    /// The newest entry of the control feed: what is appended from now on is rated with all that it
+    /// knows.
     pub control: u64,
     /// The version of each key that is in force now.
     pub rules: Vec<RuleVersion>,
@@ -130,10 +131,11 @@ pub struct Pricing {
     pub is_mainnet: Option<bool>,
     /// Prices; charged on mainnet, and noted as what it would have cost on testnet.
     pub prices: Vec<PriceVersion>,
-    /// Prices and switches that are to come, soonest first; of several that begin at one moment the one that will hold.
+    /// Prices and switches that are to come, soonest first; of several that begin at one moment the
+    /// one that will hold.
     pub pending: Vec<PriceVersion>,
-    /// Every version of every price and of the switch, in the order in which they were published, those that begin later included; only
-    /// with `history=true`.
+    /// Every version of every price and of the switch, in the order in which they were published,
+    /// those that begin later included; only with `history=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<Vec<PriceVersion>>,
 }
@@ -186,8 +188,8 @@ pub fn json_of(value: &str) -> Value {
     serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()))
 }
 
-/// The versions that begin later than now, soonest first. Of several of one key that begin at one moment only the newest, which will hold.
-/// `versions` in the order in which they were published.
+/// The versions that begin later than now, soonest first. Of several of one key that begin at one
+/// moment only the newest, which will hold. `versions` in the order in which they were published.
 pub fn to_come(versions: &[Version], now: Millis) -> impl Iterator<Item = &Version> {
     let mut pending = BTreeMap::new();
     for version in versions {

@@ -9,7 +9,8 @@ use crate::domain::time::Millis;
 use crate::store::db::{Db, StoreError};
 use crate::store::{control, pricing};
 
-/// How long the rules are believed without a look where each read counts: so much later a change is felt there.
+/// How long the rules are believed without a look where each read counts: so much later a change is
+/// felt there.
 pub const RULES_CACHE_TTL: Duration = Duration::from_secs(1);
 
 /// The rules as of the newest entry of the control feed that changed them.
@@ -37,7 +38,8 @@ pub(super) struct RulesAsOf {
 }
 
 impl RulesCache {
-    /// The rules as of now: reads the feed's head, one item; and the rules only if they are not those that are remembered.
+    /// The rules as of now: reads the feed's head, one item; and the rules only if they are not
+    /// those that are remembered.
     pub async fn current(&self, db: &dyn Db) -> Result<Option<Arc<Timeline>>, StoreError> {
         Ok(self.known(db).await?.timeline)
     }
@@ -66,8 +68,8 @@ impl RulesCache {
         Ok(loaded)
     }
 
-    /// The rules as of a control position, and which versions were in force at `time`; `None` before
-    /// the first rules.
+    /// The rules as of a control position, and which versions were in force at `time`; `None`
+    /// before the first rules.
     pub async fn as_of(
         &self,
         db: &dyn Db,

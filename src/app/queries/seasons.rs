@@ -1,9 +1,9 @@
 //! Seasons: which there are, and the leaderboards of those that have ended, from the archive.
 //!
-//! A season's leaderboard counts the points of requests that were made in it, and referrers' shares of
-//! them, reversals taken back. Streaks, quality, first uses and awards are not in it: they belong to
-//! days and months. What is received more than 72 hours after the end does not count, as for months,
-//! so that the result is the same whoever computes it and when.
+//! A season's leaderboard counts the points of requests that were made in it, and referrers' shares
+//! of them, reversals taken back. Streaks, quality, first uses and awards are not in it: they
+//! belong to days and months. What is received more than 72 hours after the end does not count, as
+//! for months, so that the result is the same whoever computes it and when.
 
 use std::collections::BTreeSet;
 
@@ -155,8 +155,8 @@ fn closes(season: &SeasonSpan) -> Millis {
     season.to.plus(MONTH_OPEN_MS)
 }
 
-/// Whether the archive holds everything of a season. `sources`: how many source partitions there are
-/// in the present epoch, `is_first` whether it is the first one.
+/// Whether the archive holds everything of a season. `sources`: how many source partitions there
+/// are in the present epoch, `is_first` whether it is the first one.
 fn check_coverage(
     coverages: &[Coverage],
     season: &SeasonSpan,
@@ -191,7 +191,8 @@ fn check_coverage(
 }
 
 impl Queries {
-    /// The season of a name; of several, which versions of the rules before this one allowed, the last.
+    /// The season of a name; of several, which versions of the rules before this one allowed, the
+    /// last.
     pub async fn season_named(&self, name: &str) -> Result<SeasonSpan, SeasonError> {
         let rules = self.rules().await.map_err(QueryError::from)?;
         let seasons = rules.as_ref().map_or(&[][..], |rules| rules.seasons());
@@ -244,8 +245,8 @@ impl Queries {
     }
 }
 
-/// The leaderboards of a season, from the files of these coverages. Blocks, for as long as it takes to
-/// read the archive.
+/// The leaderboards of a season, from the files of these coverages. Blocks, for as long as it takes
+/// to read the archive.
 ///
 /// What is frozen stays for good, so files that overlap and rows that are missing are refused.
 pub fn season_boards(

@@ -104,8 +104,8 @@ impl SentReject {
 }
 
 impl Queries {
-    /// The rejects of a sender in a partition, oldest first. What is read for a page is bounded, so a
-    /// page may hold fewer than `limit` although more follow.
+    /// The rejects of a sender in a partition, oldest first. What is read for a page is bounded, so
+    /// a page may hold fewer than `limit` although more follow.
     pub async fn sent_rejects(
         &self,
         by: &SentBy,

@@ -8,8 +8,9 @@ use crate::ops::health::{Role, TaskId};
 use crate::store::{checkpoints, set_aside};
 
 impl Queries {
-    /// Since when an account is set aside, or a partition stands still that an account's numbers come through; `None` if none does. A provider's events come through
-    /// every partition of `usage.events`, so of those only a user's own is asked about.
+    /// Since when an account is set aside, or a partition stands still that an account's numbers
+    /// come through; `None` if none does. A provider's events come through every partition of
+    /// `usage.events`, so of those only a user's own is asked about.
     pub async fn stands_still(&self, account: &Account) -> Result<Option<Millis>, QueryError> {
         let posted = account.partition(self.partitions.posting);
         let mut tasks = vec![TaskId::new(Role::Post, posted).to_string()];

@@ -46,7 +46,8 @@ impl MonthView {
 }
 
 impl Queries {
-    /// Statements of a month. Finality is read before any row: a row that is read later can only be newer.
+    /// Statements of a month. Finality is read before any row: a row that is read later can only be
+    /// newer.
     pub async fn statements(
         &self,
         month: Month,
@@ -234,7 +235,8 @@ impl Statements<'_> {
     }
 }
 
-/// A month of an account, as the API document describes it; [`Statement`] itself says how it is written.
+/// A month of an account, as the API document describes it; [`Statement`] itself says how it is
+/// written.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Statement)]
 #[serde(rename_all = "camelCase")]

@@ -12,7 +12,8 @@ use crate::store::usage_list::{self, StoredCompletion, UsageRow};
 
 pub use crate::store::usage_list::UsageCursor;
 
-/// Most days that are looked at for the last requests: each is a query of each of its partition keys.
+/// Most days that are looked at for the last requests: each is a query of each of its partition
+/// keys.
 const DAYS_MAX: usize = 7;
 
 /// One request.
@@ -214,7 +215,8 @@ pub struct UsageOfDay {
 }
 
 impl Queries {
-    /// A page of a user's day. Empty where usage rows are switched off, and for days of which they have expired.
+    /// A page of a user's day. Empty where usage rows are switched off, and for days of which they
+    /// have expired.
     pub async fn usage_page(
         &self,
         user: &Account,
@@ -233,9 +235,10 @@ impl Queries {
         })
     }
 
-    /// The last requests of a user on these days, at most `limit`, newest first. Days are looked at from the last one on, as many as that takes
-    /// but at most seven; give those that have requests by the statement. A day of them without a row ends the search: then rows are not
-    /// kept, or have expired.
+    /// The last requests of a user on these days, at most `limit`, newest first. Days are looked at
+    /// from the last one on, as many as that takes but at most seven; give those that have requests
+    /// by the statement. A day of them without a row ends the search: then rows are not kept, or
+    /// have expired.
     pub async fn last_requests(
         &self,
         user: &Account,

@@ -20,8 +20,8 @@ use crate::store::{control, wallets};
 
 /// Most addresses of a proposal.
 pub const VOTERS_MAX: usize = 1_000_000;
-/// How many of them are in memory, over all proposals, for answering scores: 36 bytes each. Room for
-/// two of the largest proposals, so that questions about both do not load them in turn.
+/// How many of them are in memory, over all proposals, for answering scores: 36 bytes each. Room
+/// for two of the largest proposals, so that questions about both do not load them in turn.
 const CACHED_VOTERS_MAX: usize = 2 * VOTERS_MAX;
 /// Requests that wait for weights to be loaded; others are sent away.
 const LOADS_WAITING_MAX: usize = 8;
@@ -72,8 +72,8 @@ pub struct ComputedVotes {
     pub weights: Weights,
     /// How many accounts have points and a wallet.
     pub accounts: u64,
-    /// The points of accounts without a wallet, which weigh nothing; micropoints. As for others, only
-    /// what is above zero over all months together.
+    /// The points of accounts without a wallet, which weigh nothing; micropoints. As for others,
+    /// only what is above zero over all months together.
     pub unlinked: u128,
 }
 

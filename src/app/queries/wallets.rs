@@ -41,7 +41,8 @@ pub struct WalletChangeView {
     /// The address from then on; `null`: it was unlinked.
     #[schema(value_type = Option<String>)]
     pub address: Option<Address>,
-    /// The entry of the control feed: months that are closed as of an earlier one go by the address before.
+    /// The entry of the control feed: months that are closed as of an earlier one go by the address
+    /// before.
     pub control: u64,
     /// Why, if that was said.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -63,8 +63,8 @@ pub struct SampledWeek {
 }
 
 impl Queries {
-    /// What the usage of last month would have come to with a change, from the archive; of this month
-    /// if nothing is archived of the last. Without an archive, prices of the last week.
+    /// What the usage of last month would have come to with a change, from the archive; of this
+    /// month if nothing is archived of the last. Without an archive, prices of the last week.
     ///
     /// Bounded: where there is more than that, some of the requests stand for all.
     pub async fn what_if(
@@ -126,7 +126,8 @@ impl Queries {
         }
     }
 
-    /// Prices requests of the last week under both. Bounded: where there are more rows than that, some of them stand for all.
+    /// Prices requests of the last week under both. Bounded: where there are more rows than that,
+    /// some of them stand for all.
     async fn sampled_week(
         &self,
         before: &Rules,

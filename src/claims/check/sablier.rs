@@ -1,5 +1,5 @@
-//! Checks a CSV for Sablier. It holds neither a root nor a sum, so that it can only be compared with
-//! the tree of the same close.
+//! Checks a CSV for Sablier. It holds neither a root nor a sum, so that it can only be compared
+//! with the tree of the same close.
 
 use super::lines::{line_at, text_of};
 use super::{Beside, Fault, Report, address_of, openzeppelin_claims, read_beside};

@@ -49,13 +49,15 @@ pub enum PricingCommand {
                       such as a service that changes its name."
     )]
     Check {
-        /// The file: all rules of a network as TOML, as in config/rules; with --key, one value as JSON.
+        /// The file: all rules of a network as TOML, as in config/rules; with --key, one value as
+        /// JSON.
         file: PathBuf,
         /// The key whose value the file is, such as rules.services.
         #[arg(long)]
         key: Option<String>,
     },
-    /// Publish prices of single models from LiteLLM's public price list, as one version of `rules.modelPrices`.
+    /// Publish prices of single models from LiteLLM's public price list, as one version of
+    /// `rules.modelPrices`.
     ///
     /// Prices of models that the list does not name stay as they are. Download the list from
     /// <https://raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json>
@@ -380,8 +382,8 @@ pub struct ExplainArgs {
     /// The event's id.
     #[arg(long)]
     pub id: String,
-    /// The event's time, such as 2026-11-22T07:01:02.123Z [default: the newest request of the last 35
-    /// days with this source and id].
+    /// The event's time, such as 2026-11-22T07:01:02.123Z [default: the newest request of the last
+    /// 35 days with this source and id].
     #[arg(long)]
     pub time: Option<Millis>,
     /// Print JSON.

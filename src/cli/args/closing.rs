@@ -54,8 +54,8 @@ pub struct CloseArgs {
 /// `claims`.
 #[derive(Debug, Subcommand)]
 pub enum ClaimsCommand {
-    /// Compute root, proofs and sums of a claim file again, and name the line that was edited. Needs no
-    /// server and no configuration.
+    /// Compute root, proofs and sums of a claim file again, and name the line that was edited.
+    /// Needs no server and no configuration.
     Check {
         /// The file, or close.json for every file beside it.
         #[arg(value_name = "FILE")]

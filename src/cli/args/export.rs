@@ -73,8 +73,8 @@ pub struct ReplayArgs {
     /// File to write every account to; Parquet if its name ends in .parquet, else CSV.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Write ids in CSV as they are. By default an apostrophe is put before those that a spreadsheet
-    /// would take for a formula.
+    /// Write ids in CSV as they are. By default an apostrophe is put before those that a
+    /// spreadsheet would take for a formula.
     #[arg(long, requires = "output")]
     pub exact_text: bool,
     /// Accounts at the top of each list.

@@ -84,7 +84,8 @@ Examples:
 /// `set-aside`.
 #[derive(Debug, Subcommand)]
 pub enum SetAsideCommand {
-    /// Show which accounts are set aside, why, since when, and how long the log still holds what they miss.
+    /// Show which accounts are set aside, why, since when, and how long the log still holds what
+    /// they miss.
     List(JsonArg),
     /// Release an account after it is repaired. Its poster adds what it missed, from the log.
     Release(ReleaseArgs),
@@ -99,7 +100,8 @@ pub struct ReleaseArgs {
     /// How it was repaired; it is kept in the audit entry.
     #[arg(long)]
     pub reason: String,
-    /// Release it although some of what it misses is permanently lost. Make up for that with an adjustment.
+    /// Release it although some of what it misses is permanently lost. Make up for that with an
+    /// adjustment.
     #[arg(long)]
     pub accept_missing: bool,
     /// With --accept-missing: do not ask for confirmation.

@@ -27,7 +27,8 @@ pub enum SeasonCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Compute the leaderboards of a season that has ended, from the archive, and keep them for good.
+    /// Compute the leaderboards of a season that has ended, from the archive, and keep them for
+    /// good.
     ///
     /// Run `tidemark verify` first: what is frozen never changes.
     Freeze {

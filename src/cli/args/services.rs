@@ -104,8 +104,8 @@ Exit codes: 0 all is well, 1 something is wrong, 2 doctor cannot look.";
 /// `doctor`.
 #[derive(Clone, Debug, Args)]
 pub struct DoctorArgs {
-    /// host:port of workers and services that are asked as well: what they cannot use, and whether they
-    /// take events.
+    /// host:port of workers and services that are asked as well: what they cannot use, and whether
+    /// they take events.
     #[arg(value_name = "ADDRESS")]
     pub addresses: Vec<String>,
     /// Print JSON.
@@ -221,8 +221,8 @@ pub struct TopicsArgs {
 /// `topics apply`.
 #[derive(Debug, Args)]
 pub struct TopicsApplyArgs {
-    /// Create also topics that held records of this epoch and are gone. Their records stay lost, and
-    /// workers halt: see docs/runbook.md#a-topic-is-gone first.
+    /// Create also topics that held records of this epoch and are gone. Their records stay lost,
+    /// and workers halt: see docs/runbook.md#a-topic-is-gone first.
     #[arg(long)]
     pub recreate_lost: bool,
     /// As of `check`.

@@ -24,8 +24,8 @@ pub struct VerifyArgs {
     /// Where the archive is: a directory, or s3://BUCKET/PREFIX [default: archive.location].
     #[arg(long, value_name = "PLACE")]
     pub archive: Option<FilesLocation>,
-    /// Accounts in memory at a time, about 1 KiB each. With more, the archive and the tables are read
-    /// more than once.
+    /// Accounts in memory at a time, about 1 KiB each. With more, the archive and the tables are
+    /// read more than once.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
     pub accounts_max: usize,
     /// Keep what is done in this file, and continue from it.

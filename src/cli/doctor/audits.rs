@@ -125,8 +125,8 @@ fn archived(place: &str, progress: &[AuditProgress]) -> String {
     }
 }
 
-/// Says that the audit has not gone on for a while. That is a note: amounts are not late, and whoever has
-/// switched it off wants it so.
+/// Says that the audit has not gone on for a while. That is a note: amounts are not late, and
+/// whoever has switched it off wants it so.
 fn say_behind(session: &Session, since: Millis, partition: Partition, findings: &mut Findings) {
     if session.now().0.saturating_sub(since.0) > BEHIND_MS {
         findings.note(format!(
@@ -137,7 +137,8 @@ fn say_behind(session: &Session, since: Millis, partition: Partition, findings: 
     }
 }
 
-/// Chunks that are not audited yet, and since when the oldest of them waits; `None`: there is no audit log.
+/// Chunks that are not audited yet, and since when the oldest of them waits; `None`: there is no
+/// audit log.
 async fn waiting(session: &Session) -> Done<Option<(Backlog, Option<(Millis, Partition)>)>> {
     let info = match session.log.topic(Topic::LedgerCuts).await {
         Err(LogError::NoTopic { .. }) => return Ok(None),

@@ -1,7 +1,7 @@
 //! `tidemark doctor`: says in sentences what is wrong and what to do.
 //!
-//! One cause is told once, with what follows from it. What a partition would halt with is asked of the pipeline's own checks, and told with
-//! the halts that they have caused already.
+//! One cause is told once, with what follows from it. What a partition would halt with is asked of
+//! the pipeline's own checks, and told with the halts that they have caused already.
 
 use super::args::DoctorArgs;
 use super::data::DataDir;

@@ -1,5 +1,5 @@
-//! What tidemark depends on, and the processes themselves: does the store answer, does the broker, does
-//! anybody work, are events taken, do clocks agree?
+//! What tidemark depends on, and the processes themselves: does the store answer, does the broker,
+//! does anybody work, are events taken, do clocks agree?
 
 use std::time::Duration;
 
@@ -314,8 +314,9 @@ pub async fn recent(session: &Session, findings: &mut Findings) {
     }
 }
 
-/// What can be found out about a cluster whose log does not let a session begin: which topic is gone,
-/// whether the broker is silent, whether the store is as well. False if none of that explains it.
+/// What can be found out about a cluster whose log does not let a session begin: which topic is
+/// gone, whether the broker is silent, whether the store is as well. False if none of that explains
+/// it.
 pub async fn blind(config: &Config, findings: &mut Findings) -> Done<bool> {
     let epoch = Epoch(config.log.epoch);
     let db = connect(&config.store, None, std::sync::Arc::new(Metrics::new())).await?;

@@ -1,7 +1,9 @@
-//! How far rating and posting have come, and whether the log is still the one that they have come so far in.
+//! How far rating and posting have come, and whether the log is still the one that they have come
+//! so far in.
 //!
-//! What waits is counted as `tidemark top` and the metrics count it ([`Bounds::waiting`]): from where the task stands. A running `up` says
-//! where that is; of workers elsewhere their checkpoints do, and these are a little behind in posting.
+//! What waits is counted as `tidemark top` and the metrics count it ([`Bounds::waiting`]): from
+//! where the task stands. A running `up` says where that is; of workers elsewhere their checkpoints
+//! do, and these are a little behind in posting.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

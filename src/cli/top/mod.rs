@@ -1,6 +1,8 @@
-//! `tidemark top`: what runs, how fast, how far behind, and what stands still, from the metrics of the processes themselves.
+//! `tidemark top`: what runs, how fast, how far behind, and what stands still, from the metrics of
+//! the processes themselves.
 //!
-//! It needs no key, no Prometheus and no clever terminal: where stdout is none, or `TERM` is `dumb`, one picture follows the other.
+//! It needs no key, no Prometheus and no clever terminal: where stdout is none, or `TERM` is
+//! `dumb`, one picture follows the other.
 
 use std::io::{IsTerminal, Write as _};
 use std::time::Duration;
@@ -61,7 +63,8 @@ pub async fn run(config: &Config, args: &TopArgs, shutdown: &Shutdown) -> Done {
 pub enum Targets {
     /// Those that were named.
     Named(Vec<String>),
-    /// The `up` on a data directory, whoever that is at the moment; nobody else, though he may listen where it would.
+    /// The `up` on a data directory, whoever that is at the moment; nobody else, though he may
+    /// listen where it would.
     Up(DataDir),
 }
 
@@ -150,7 +153,8 @@ impl Screen {
         match self {
             Screen::Json => out.json(view)?,
             Screen::Terminal => {
-                // To the upper left, and away with what stands below: understood by every terminal that is not dumb.
+                // To the upper left, and away with what stands below: understood by every terminal
+                // that is not dumb.
                 std::io::stdout()
                     .write_all(b"\x1b[H\x1b[J")
                     .map_err(Failure::failed)?;

@@ -134,8 +134,8 @@ fn unix_now() -> f64 {
     since.unwrap_or_default().as_secs_f64()
 }
 
-/// What a process tells, and by how much its clock is ahead of ours: to the second, and as far as the
-/// time that the answer took allows to say.
+/// What a process tells, and by how much its clock is ahead of ours: to the second, and as far as
+/// the time that the answer took allows to say.
 fn metrics(agent: &Agent, address: &str) -> Result<(Vec<Sample>, Option<f64>), ureq::Error> {
     let asked = unix_now();
     let mut answer = agent.get(format!("{address}/metrics")).call()?;

@@ -1,4 +1,5 @@
-//! What is wrong beside halts and lag: what the processes cannot use, what becomes of events, clocks.
+//! What is wrong beside halts and lag: what the processes cannot use, what becomes of events,
+//! clocks.
 
 use std::collections::BTreeSet;
 

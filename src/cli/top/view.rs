@@ -79,9 +79,11 @@ pub struct View {
     errors_per_second: f64,
     write_units_per_second: f64,
     throttles_per_second: f64,
-    /// Since the newest event happened that accounts show; `null` until these processes have made one visible.
+    /// Since the newest event happened that accounts show; `null` until these processes have made
+    /// one visible.
     newest_visible_seconds: Option<f64>,
-    /// Whether anything had been posted, by whomever; with `newestVisibleSeconds` null: before these processes started.
+    /// Whether anything had been posted, by whomever; with `newestVisibleSeconds` null: before
+    /// these processes started.
     has_posted: bool,
     halted: Vec<Halt>,
     lag: Vec<Lag>,
@@ -141,7 +143,8 @@ impl View {
         }
     }
 
-    /// How fresh numbers are. After a restart the processes do not know of what events was posted before; that is no alarm.
+    /// How fresh numbers are. After a restart the processes do not know of what events was posted
+    /// before; that is no alarm.
     fn newest(&self) -> String {
         let waits = self
             .lag

@@ -1,8 +1,9 @@
-//! Closing a month: what each account is paid of a pool of tokens, what is carried on, and the Merkle
-//! trees from which it is claimed.
+//! Closing a month: what each account is paid of a pool of tokens, what is carried on, and the
+//! Merkle trees from which it is claimed.
 //!
 //! A close is a function of the month's final statements, of what the close before carried over, of
-//! the wallets as of a control position, and of its terms. So the same bytes come out whoever closes.
+//! the wallets as of a control position, and of its terms. So the same bytes come out whoever
+//! closes.
 
 mod month;
 mod terms;

@@ -249,8 +249,8 @@ fn with_points(
 }
 
 impl AccountOutcome {
-    /// Debt is taken off first. What an account earns whose kind takes no part neither counts nor pays
-    /// off its debt.
+    /// Debt is taken off first. What an account earns whose kind takes no part neither counts nor
+    /// pays off its debt.
     fn of(
         terms: &Terms,
         account: Account,

@@ -1,6 +1,7 @@
 //! Merkle trees over addresses and amounts, as the contracts that pay from them expect.
 //!
-//! Both kinds hash a pair with the smaller hash first, so a proof is a list of hashes without sides.
+//! Both kinds hash a pair with the smaller hash first, so a proof is a list of hashes without
+//! sides.
 
 use crate::domain::ethereum::{Address, Hash, U256, keccak256};
 

@@ -1,9 +1,10 @@
-//! Messages with which the owner of an address agrees to something (EIP-4361, "Sign-In with Ethereum").
+//! Messages with which the owner of an address agrees to something (EIP-4361, "Sign-In with
+//! Ethereum").
 //!
-//! Wallets recognise this form: they show its fields, and warn when its domain is not the one of the
-//! page that asks. What is accepted is decided by comparing a text with the one that was issued, byte
-//! for byte, so no difference between two parsers can matter. A text is parsed only to find its nonce
-//! and to name the field in which it differs.
+//! Wallets recognise this form: they show its fields, and warn when its domain is not the one of
+//! the page that asks. What is accepted is decided by comparing a text with the one that was
+//! issued, byte for byte, so no difference between two parsers can matter. A text is parsed only to
+//! find its nonce and to name the field in which it differs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -267,8 +268,8 @@ impl<'t> Lines<'t> {
 impl FromStr for SignInMessage {
     type Err = MessageError;
 
-    /// Reads the text by the grammar of EIP-4361, except that a URI is only looked at for its scheme
-    /// and its characters.
+    /// Reads the text by the grammar of EIP-4361, except that a URI is only looked at for its
+    /// scheme and its characters.
     fn from_str(text: &str) -> Result<SignInMessage, MessageError> {
         if text.len() > MESSAGE_BYTES_MAX {
             return Err(MessageError::TooLong(text.len()));

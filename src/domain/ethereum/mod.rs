@@ -1,5 +1,5 @@
-//! What tidemark needs to know of Ethereum: addresses, messages that their owners sign, the hash, and
-//! amounts of a token.
+//! What tidemark needs to know of Ethereum: addresses, messages that their owners sign, the hash,
+//! and amounts of a token.
 
 mod address;
 mod keccak;

@@ -34,8 +34,8 @@ const CRITERIA: [&str; 6] = [
     "firstSuccess",
 ];
 
-/// What a picture must not contain, whatever its case: it is shown to browsers, which ask nobody else
-/// for anything on its behalf. (Answers with a picture also forbid scripts and requests.)
+/// What a picture must not contain, whatever its case: it is shown to browsers, which ask nobody
+/// else for anything on its behalf. (Answers with a picture also forbid scripts and requests.)
 const FORBIDDEN_IN_SVG: [&str; 8] = [
     "<script",
     "<foreignobject",
@@ -112,8 +112,8 @@ impl BadgeRules {
         &self.0
     }
 
-    /// Whether this may follow another value: accounts hold badges by their ids, so each keeps what it
-    /// is granted for.
+    /// Whether this may follow another value: accounts hold badges by their ids, so each keeps what
+    /// it is granted for.
     pub fn check_follows(&self, before: &BadgeRules, key: &str) -> Result<(), RuleFault> {
         for old in before.0.all() {
             let id = &old.id;

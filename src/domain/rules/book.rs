@@ -32,11 +32,13 @@ pub struct RuleBook {
 }
 
 impl RuleBook {
-    /// Takes the changes of one entry of the control feed. Entries come in order; nothing is taken of an entry with a fault.
+    /// Takes the changes of one entry of the control feed. Entries come in order; nothing is taken
+    /// of an entry with a fault.
     ///
     /// # Errors
-    /// Every fault: an unknown key, a value that is not allowed, a key twice, an entry out of order, a version without a
-    /// beginning that is not the first, a change of `rules.activity`, a service of `rules.services` that is renamed or missing.
+    /// Every fault: an unknown key, a value that is not allowed, a key twice, an entry out of
+    /// order, a version without a beginning that is not the first, a change of `rules.activity`, a
+    /// service of `rules.services` that is renamed or missing.
     pub fn apply(
         &mut self,
         control: Control,
@@ -52,8 +54,8 @@ impl RuleBook {
         Ok(())
     }
 
-    /// Whether [`RuleBook::apply`] would take these changes as the next entry. Whoever writes to the control feed must ask first: an entry with a
-    /// fault stops every rater.
+    /// Whether [`RuleBook::apply`] would take these changes as the next entry. Whoever writes to
+    /// the control feed must ask first: an entry with a fault stops every rater.
     ///
     /// # Errors
     /// As [`RuleBook::apply`].
@@ -249,8 +251,8 @@ impl RuleBook {
         })
     }
 
-    /// The number of the newest version of `rules.services` up to a control position; `None`: there are
-    /// only the built-in services.
+    /// The number of the newest version of `rules.services` up to a control position; `None`: there
+    /// are only the built-in services.
     pub fn services_version(&self, control: Control) -> Option<Control> {
         self.services_up_to(control)
             .last()
@@ -308,8 +310,9 @@ impl RuleBook {
         .next_back()
     }
 
-    /// The seasons as of a control position, by time, also those that are to come: each as the version
-    /// has it that is in force when it ends. So one that has ended stays, whatever later lists say.
+    /// The seasons as of a control position, by time, also those that are to come: each as the
+    /// version has it that is in force when it ends. So one that has ended stays, whatever later
+    /// lists say.
     fn seasons_as_of(&self, control: Control) -> Vec<SeasonSpan> {
         let key = SettingKey::Season;
         let versions = self.versions.get(&key).into_iter().flatten();
@@ -347,8 +350,9 @@ impl RuleBook {
         instants
     }
 
-    /// The version of a key with a number up to `control` that is in force at `time` (`None`: before every other instant):
-    /// the one with the greatest beginning, of those the one with the greatest number.
+    /// The version of a key with a number up to `control` that is in force at `time` (`None`:
+    /// before every other instant): the one with the greatest beginning, of those the one with the
+    /// greatest number.
     fn in_force(
         &self,
         key: SettingKey,
@@ -472,15 +476,15 @@ impl Timeline {
         &self.services
     }
 
-    /// The badges as of the control position, and the number of the change that brought them; `None`:
-    /// there never were any.
+    /// The badges as of the control position, and the number of the change that brought them;
+    /// `None`: there never were any.
     pub fn badges(&self) -> Option<(Control, &Arc<Badges>)> {
         let (control, badges) = self.badges.as_ref()?;
         Some((*control, badges))
     }
 
-    /// The seasons of all versions of `rules.season` as of the control position, by time: each as the
-    /// version has it that is in force when it ends.
+    /// The seasons of all versions of `rules.season` as of the control position, by time: each as
+    /// the version has it that is in force when it ends.
     pub fn seasons(&self) -> &[SeasonSpan] {
         &self.seasons
     }

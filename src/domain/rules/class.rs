@@ -1,4 +1,5 @@
-//! Rate classes: what a price, a base amount, a demand multiplier and a latency target are given for.
+//! Rate classes: what a price, a base amount, a demand multiplier and a latency target are given
+//! for.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};

@@ -77,8 +77,8 @@ impl Curve {
         best
     }
 
-    /// The multiplier at a ratio (bp). Between two points the way covered from the first one is floored,
-    /// whether the line rises or falls.
+    /// The multiplier at a ratio (bp). Between two points the way covered from the first one is
+    /// floored, whether the line rises or falls.
     pub fn at(&self, ratio: u64) -> Bp {
         let next = self.0.partition_point(|point| u64::from(point.at) < ratio);
         let Some(right) = self.0.get(next) else {

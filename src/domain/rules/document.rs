@@ -82,7 +82,8 @@ impl RulesDocument {
 /// Checks a new value (JSON text) of one configuration key, and gives it in its canonical form.
 ///
 /// # Errors
-/// All faults at once. That `rules.activity` never changes is checked by [`super::RuleBook::apply`], which knows the first version.
+/// All faults at once. That `rules.activity` never changes is checked by
+/// [`super::RuleBook::apply`], which knows the first version.
 pub fn check_value(key: &str, json: &str) -> Result<String, Vec<RuleFault>> {
     let key = known_key(key)?;
     let setting = Setting::parse(key, json)?;
@@ -169,7 +170,8 @@ fn syntax(text: &str, error: &toml::de::Error) -> RuleFault {
     )
 }
 
-/// TOML as JSON, so that files and stored values are read by the same code. Dates become text; a float stays one, to be refused.
+/// TOML as JSON, so that files and stored values are read by the same code. Dates become text; a
+/// float stays one, to be refused.
 fn to_json(value: toml::Value) -> Value {
     match value {
         toml::Value::String(text) => Value::String(text),

@@ -1,4 +1,5 @@
-//! Reading a rules document so that all its faults are found at once, each with its key and what is allowed.
+//! Reading a rules document so that all its faults are found at once, each with its key and what is
+//! allowed.
 
 use std::fmt;
 use std::ops::RangeInclusive;

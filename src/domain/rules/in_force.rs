@@ -237,7 +237,8 @@ impl Rules {
         })
     }
 
-    /// Names what is in force: the same number, the same rules. What is cached per model name is keyed by it.
+    /// Names what is in force: the same number, the same rules. What is cached per model name is
+    /// keyed by it.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -247,7 +248,8 @@ impl Rules {
         self.mainnet
     }
 
-    /// The tier of a model, and its prices. Takes microseconds: keep the answer per name and [`Rules::id`].
+    /// The tier of a model, and its prices. Takes microseconds: keep the answer per name and
+    /// [`Rules::id`].
     pub fn detect(&self, model: &str, semantics: Semantics) -> Detection {
         let known = self.recognise(model, semantics).map(|known| known.tier);
         Detection {
@@ -307,7 +309,8 @@ impl Rules {
         self.provider_earns.get(class)
     }
 
-    /// What a successful request gives its user: the user's share of the provider's amount, floored.
+    /// What a successful request gives its user: the user's share of the provider's amount,
+    /// floored.
     pub fn user_earns(&self, class: RateClass) -> Points {
         self.user_earns.get(class)
     }
@@ -349,7 +352,8 @@ impl Rules {
         step.map_or(Bp::ONE, |step| step.multiplier)
     }
 
-    /// The next step of the streak bonus above a length: from how many days on, and its multiplier; `None` at the top.
+    /// The next step of the streak bonus above a length: from how many days on, and its multiplier;
+    /// `None` at the top.
     pub fn next_streak_step(&self, length: u32) -> Option<(u32, Bp)> {
         let step = self.streak.steps.iter().find(|step| step.days > length);
         step.map(|step| (step.days, step.multiplier))
@@ -365,12 +369,14 @@ impl Rules {
         self.quality.uptime.at(ratio)
     }
 
-    /// The least share of `ok` at which the uptime multiplier is at its highest, and that multiplier, in bp.
+    /// The least share of `ok` at which the uptime multiplier is at its highest, and that
+    /// multiplier, in bp.
     pub fn best_uptime(&self) -> (u32, Bp) {
         self.quality.uptime.first_peak()
     }
 
-    /// The greatest share of the target latency at which the latency multiplier is at its highest, and that multiplier, in bp.
+    /// The greatest share of the target latency at which the latency multiplier is at its highest,
+    /// and that multiplier, in bp.
     pub fn best_latency(&self) -> (u32, Bp) {
         self.quality.latency.last_peak()
     }
@@ -467,8 +473,8 @@ pub(super) fn assemble<'v>(
     })
 }
 
-/// What each service earns that is not built in: what is in force, or its first terms where an event
-/// is older than the service.
+/// What each service earns that is not built in: what is in force, or its first terms where an
+/// event is older than the service.
 fn added_services(
     services: &ServicesAsOf,
     in_force: Option<&Arc<ServiceRules>>,
@@ -532,7 +538,8 @@ fn scaled(base: Points, demand: Bp, season: Bp) -> Result<Points, Overflow> {
     i64::try_from(earned).map(Points).map_err(|_| Overflow)
 }
 
-/// What an event gives, by class: demand and season are constant while rules are in force, so each is computed once.
+/// What an event gives, by class: demand and season are constant while rules are in force, so each
+/// is computed once.
 fn earnings(
     points: &PerClass<Decimal<Points>>,
     demand: &PerClass<Bp>,

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::domain::tier::Tier;
 
-/// What a price is for. A kind of token without a price of its own costs what all input, or all output, costs.
+/// What a price is for. A kind of token without a price of its own costs what all input, or all
+/// output, costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum PriceKey {

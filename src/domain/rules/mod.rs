@@ -1,7 +1,8 @@
 //! Rules: every number that decides an amount, as versioned data.
 //!
-//! A network's rules are one TOML document ([`RulesDocument`]). In the store they are one configuration key per price
-//! (`tide_pool_input`, …), the switch `system_mainnet`, and one key per section:
+//! A network's rules are one TOML document ([`RulesDocument`]). In the store they are one
+//! configuration key per price (`tide_pool_input`, …), the switch `system_mainnet`, and one key per
+//! section:
 //!
 //! | key | holds |
 //! |---|---|
@@ -18,8 +19,8 @@
 //! | `rules.services` | services beside the built-in ones, and other endpoints for these; may be missing |
 //! | `rules.badges` | which badges there are; may be missing |
 //!
-//! Each key has versions ([`RuleChange`]); [`RuleBook`] holds them all and compiles what a control position sees into a
-//! [`Timeline`], which answers with the [`Rules`] in force at an instant.
+//! Each key has versions ([`RuleChange`]); [`RuleBook`] holds them all and compiles what a control
+//! position sees into a [`Timeline`], which answers with the [`Rules`] in force at an instant.
 
 mod badges;
 mod book;

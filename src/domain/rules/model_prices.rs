@@ -41,7 +41,8 @@ pub struct ModelPrice {
 }
 
 impl ModelPrice {
-    /// The price of a model. `parts` are those of cached input, of input that is written to a cache and of reasoning.
+    /// The price of a model. `parts` are those of cached input, of input that is written to a cache
+    /// and of reasoning.
     pub fn new(
         name: String,
         [input, output]: [Money; 2],
@@ -160,7 +161,8 @@ impl ModelPrices {
         self.entries.is_empty()
     }
 
-    /// The prices of a model, if it has any. A name as it is written comes before the model behind it.
+    /// The prices of a model, if it has any. A name as it is written comes before the model behind
+    /// it.
     pub fn find(&self, model: &str) -> Option<TokenPrices> {
         let found = self.find_entry(model)?;
         Some(found.prices.token_prices())

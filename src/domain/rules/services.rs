@@ -18,7 +18,8 @@ use crate::domain::service::{
 const ENDINGS_MAX: usize = 16;
 const ENDING_CHARS_MAX: usize = 128;
 const NAME_CHARS_MAX: usize = 32;
-/// A price of an image: a request may name 2^40 of them, and must cost no more than as many tokens can.
+/// A price of an image: a request may name 2^40 of them, and must cost no more than as many tokens
+/// can.
 const IMAGE_PRICE: RangeInclusive<Money> = Money::ZERO..=Money(1_000_000_000_000);
 /// How requests earn that earn by the tier of their model.
 const BY_TIER: &str = "tier";
@@ -205,7 +206,8 @@ impl ServiceRules {
         }
     }
 
-    /// Every service: the built-in ones, as far as nothing else is said of them, and the listed ones.
+    /// Every service: the built-in ones, as far as nothing else is said of them, and the listed
+    /// ones.
     fn entries(&self) -> Vec<ServiceEntry> {
         let mut entries = default_entries();
         for rule in &self.rules {
@@ -240,8 +242,8 @@ impl ServiceRules {
             .filter_map(|rule| Some((rule.service, rule.terms.as_ref()?)))
     }
 
-    /// Whether this may follow another value: a number is stored with what was used, so it keeps its
-    /// name, and no other service may have it.
+    /// Whether this may follow another value: a number is stored with what was used, so it keeps
+    /// its name, and no other service may have it.
     pub fn check_follows(&self, before: &ServiceRules, key: &str) -> Result<(), RuleFault> {
         let added = |rule: &&ServiceRule| !rule.service.is_default();
         for old in before.rules.iter().filter(added) {

@@ -1,9 +1,11 @@
-//! The values of rules: one type per configuration key, each read with its limits, and written in one canonical form.
+//! The values of rules: one type per configuration key, each read with its limits, and written in
+//! one canonical form.
 //!
-//! The limits hold every single computation within its integer type: the largest amount of one event is
-//! 1,000 points × 2 (demand) × 10 (season) = 20,000 points, 2 × 10^10 of the 9.2 × 10^18 micropoints that an account-day
-//! can hold; the largest charge is 2 × 2^40 tokens at 1,000,000 dollars per 1,000, about 2.2 × 10^24 of 1.7 × 10^38 nano-dollars.
-//! Sums stay at the end of their range all the same ([`crate::domain::amount`]).
+//! The limits hold every single computation within its integer type: the largest amount of one
+//! event is 1,000 points × 2 (demand) × 10 (season) = 20,000 points, 2 × 10^10 of the 9.2 × 10^18
+//! micropoints that an account-day can hold; the largest charge is 2 × 2^40 tokens at 1,000,000
+//! dollars per 1,000, about 2.2 × 10^24 of 1.7 × 10^38 nano-dollars. Sums stay at the end of their
+//! range all the same ([`crate::domain::amount`]).
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -360,8 +362,8 @@ fn seasons(member: &Member<'_>, faults: &mut Faults) -> Option<Vec<Season>> {
     Some(read)
 }
 
-/// Seasons of one list that have the same name: leaderboards are kept by it. Lists of earlier versions
-/// of tidemark may hold such, so this is asked of new lists only.
+/// Seasons of one list that have the same name: leaderboards are kept by it. Lists of earlier
+/// versions of tidemark may hold such, so this is asked of new lists only.
 fn shared_names(seasons: &[Season]) -> Option<String> {
     let pairs = seasons.iter().enumerate();
     let mut pairs = pairs.flat_map(|(place, one)| {

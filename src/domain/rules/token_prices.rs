@@ -20,7 +20,8 @@ pub struct TokenPrices {
     pub reasoning: Money,
 }
 
-/// The tokens of one request. Parts are contained in their wholes: what is more than the whole does not count.
+/// The tokens of one request. Parts are contained in their wholes: what is more than the whole does
+/// not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TokenCounts {
     /// Everything that went in.
@@ -97,7 +98,8 @@ pub(in crate::domain) fn floored(parts: &[PricedTokens]) -> Money {
     Money(sum / i128::from(TOKENS_PER_UNIT))
 }
 
-/// `floor(count × price / unit)`. Prices are never negative; their limit and that of counts keep the product far from the end of its range.
+/// `floor(count × price / unit)`. Prices are never negative; their limit and that of counts keep
+/// the product far from the end of its range.
 pub fn per_unit(count: u64, price: Money, unit: u64) -> Money {
     // 64 bits hold nearly every charge, and dividing 128 bits is slow.
     let narrow = u64::try_from(price.0)

@@ -66,7 +66,8 @@ fn step(
     carry.length
 }
 
-/// `floor(base × (multiplier − 10,000) / 10,000)`. Steps are never below ×1, so the difference is not negative.
+/// `floor(base × (multiplier − 10,000) / 10,000)`. Steps are never below ×1, so the difference is
+/// not negative.
 fn streak_points(base: Points, length: u32, rules: &Rules) -> Points {
     streak_bonus(base, rules.streak(length))
 }
@@ -172,7 +173,8 @@ pub fn day_quality(stats: &DayStats, rules: &Rules) -> DayQuality {
     }
 }
 
-/// `floor(base × uptime × latency / 10^8) − base`, for providers whose day has requests enough; can be negative.
+/// `floor(base × uptime × latency / 10^8) − base`, for providers whose day has requests enough; can
+/// be negative.
 fn multiplier_points(kind: AccountKind, stats: &DayStats, rules: &Rules) -> Points {
     if kind == AccountKind::User {
         return Points::ZERO;
@@ -190,7 +192,8 @@ fn multiplied(base: Points, quality: &DayQuality) -> Points {
     Points::saturating(floor_div(scaled, i128::from(BP_ONE) * i128::from(BP_ONE)) - base)
 }
 
-/// `floor(part × 10,000 / whole)`, for a whole above zero. Beyond what 64 bits hold every curve is flat.
+/// `floor(part × 10,000 / whole)`, for a whole above zero. Beyond what 64 bits hold every curve is
+/// flat.
 fn ratio(part: u64, whole: u128) -> u64 {
     let ratio = u128::from(part) * u128::from(BP_ONE) / whole;
     u64::try_from(ratio).unwrap_or(u64::MAX)

@@ -18,8 +18,8 @@ pub struct Statement {
     pub month: Month,
     /// Whether it has closed: nothing of it can change any more.
     pub is_final: bool,
-    /// Since when what the account earns is not counted, if it is not: its partition is halted, or the
-    /// account is set aside. Nothing is lost.
+    /// Since when what the account earns is not counted, if it is not: its partition is halted, or
+    /// the account is set aside. Nothing is lost.
     pub paused_since: Option<Millis>,
     /// What only this kind of account has.
     pub earned: Earned,
@@ -124,8 +124,8 @@ impl<K: Serialize, V: Serialize> Serialize for ByName<'_, K, V> {
 
 impl Statement {
     /// Its successful requests, less reversals that were booked late. A reversal of a request of a
-    /// month that had closed leaves that month as it is, and counts in this one: as points and cost,
-    /// this may be negative, so that sums over months are right.
+    /// month that had closed leaves that month as it is, and counts in this one: as points and
+    /// cost, this may be negative, so that sums over months are right.
     pub fn successful(&self) -> i128 {
         i128::from(self.outcomes.successful) - i128::from(self.reversed_late)
     }

@@ -1,7 +1,9 @@
-//! The statement of a month: one pure function that the API, the leaderboard, the month close and the audit share.
+//! The statement of a month: one pure function that the API, the leaderboard, the month close and
+//! the audit share.
 //!
-//! A month row holds sufficient statistics; everything that is paid by the day (streak bonus, quality multiplier) is computed here, by
-//! the rules in force at the start of that day, floored per day.
+//! A month row holds sufficient statistics; everything that is paid by the day (streak bonus,
+//! quality multiplier) is computed here, by the rules in force at the start of that day, floored
+//! per day.
 
 mod day;
 mod form;
@@ -32,7 +34,8 @@ pub struct Streak {
     pub last_active: Option<Day>,
 }
 
-/// The statement of a month of an account. `is_final`: the month has closed and nothing of it can change any more.
+/// The statement of a month of an account. `is_final`: the month has closed and nothing of it can
+/// change any more.
 pub fn statement(
     account: &Account,
     row: &MonthRow,

@@ -1,13 +1,18 @@
 //! Envoy AI Gateway: the JSON access log, one object per record, shipped to Kafka by a collector.
 //!
 //! Where this is written down:
-//! - [Access logs with AI metadata](https://aigateway.envoyproxy.io/docs/capabilities/observability/accesslogs) and its example
-//!   `accesslogs-envoy-proxy-llm.yaml`: the operator chooses the names; these are the recommended ones. Flat names with dots in them.
-//! - [Envoy, format rules](https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage): what is unknown is null in
-//!   JSON, `-` in texts (and in JSON of older releases, where numbers are texts too); `%START_TIME%` is RFC 3339, `%DURATION%` ms,
-//!   `%RESPONSE_CODE%` is 0 where the client went away before there was an answer.
-//! - [OpenTelemetry, GenAI attributes](https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/): the names of the token counts, and
-//!   that input tokens hold the cached ones.
+//! - [Access logs with AI
+//!   metadata](https://aigateway.envoyproxy.io/docs/capabilities/observability/accesslogs) and its
+//!   example `accesslogs-envoy-proxy-llm.yaml`: the operator chooses the names; these are the
+//!   recommended ones. Flat names with dots in them.
+//! - [Envoy, format
+//!   rules](https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage):
+//!   what is unknown is null in JSON, `-` in texts (and in JSON of older releases, where numbers
+//!   are texts too); `%START_TIME%` is RFC 3339, `%DURATION%` ms, `%RESPONSE_CODE%` is 0 where the
+//!   client went away before there was an answer.
+//! - [OpenTelemetry, GenAI
+//!   attributes](https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/): the
+//!   names of the token counts, and that input tokens hold the cached ones.
 
 use super::shape::Shape;
 use crate::gateways::tokens::Places;

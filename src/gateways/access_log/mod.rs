@@ -1,12 +1,15 @@
 //! Gateways' own access logs, read from their own topics and turned into usage events.
 //!
-//! Pure. A format is chosen by configuration and never guessed; what it looks like is one table per gateway (`apisix`, `kong`, `envoy`,
-//! each with its sources), read by `shape`. Only the fields of that table and those that the configuration names are read, so prompts, completions, keys,
-//! headers and addresses cannot enter the log; a refusal holds no value of the record either, only names and places.
+//! Pure. A format is chosen by configuration and never guessed; what it looks like is one table per
+//! gateway (`apisix`, `kong`, `envoy`, each with its sources), read by `shape`. Only the fields of
+//! that table and those that the configuration names are read, so prompts, completions, keys,
+//! headers and addresses cannot enter the log; a refusal holds no value of the record either, only
+//! names and places.
 //!
-//! The same record always gives the same outcomes. An entry's id is the gateway's where the configuration says that it has one; else it is made of topic,
-//! partition, offset and place in the record, so that reading a record again resends the same event and never counts twice.
-//! What a gateway does not know stays unknown: a missing count is left out, never zero.
+//! The same record always gives the same outcomes. An entry's id is the gateway's where the
+//! configuration says that it has one; else it is made of topic, partition, offset and place in the
+//! record, so that reading a record again resends the same event and never counts twice. What a
+//! gateway does not know stays unknown: a missing count is left out, never zero.
 
 mod apisix;
 mod envoy;
@@ -35,7 +38,8 @@ use crate::ops::config::{AdapterConfig, AdapterFormat};
 pub struct ForeignRecord<'a> {
     /// The topic.
     pub topic: &'a str,
-    /// The topic's id, so that a topic that was deleted and created again does not reuse the ids of its former life.
+    /// The topic's id, so that a topic that was deleted and created again does not reuse the ids of
+    /// its former life.
     pub topic_id: &'a str,
     /// The partition.
     pub partition: Partition,
@@ -117,7 +121,8 @@ const fn shape_of(format: AdapterFormat) -> &'static Shape {
     }
 }
 
-/// The outcomes of a record, one per log entry, in order. A record holds one entry, an array of entries, or several of either after another.
+/// The outcomes of a record, one per log entry, in order. A record holds one entry, an array of
+/// entries, or several of either after another.
 pub fn adapt(settings: &AdapterConfig, record: &ForeignRecord<'_>) -> Vec<Outcome> {
     // A byte that is no UTF-8 (in a header, say) must not cost the other entries of its batch.
     let (text, is_repaired) = repaired(record.value);
@@ -227,7 +232,8 @@ impl Adapter<'_> {
         })
     }
 
-    /// The id of an entry whose gateway gives none: where it stands. A long topic's name is replaced by a hash of it.
+    /// The id of an entry whose gateway gives none: where it stands. A long topic's name is
+    /// replaced by a hash of it.
     fn place_id(&self, index: usize) -> String {
         let ForeignRecord {
             topic,

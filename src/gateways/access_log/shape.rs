@@ -79,8 +79,8 @@ impl<'a> Entry<'a> {
         let has_output = status < 300 && endpoint.as_deref().is_some_and(has_output);
         let tokens = self.tokens(settings.cached_tokens, has_output)?;
         let latency_ms = self.fields.measure(shape.latency_ms)?;
-        // A line that is written while an answer is streamed: of what it says, the size will grow. What
-        // it does not say, the last line completes.
+        // A line that is written while an answer is streamed: of what it says, the size will grow.
+        // What it does not say, the last line completes.
         let goes_on = has_output && latency_ms.is_none() && tokens.input.is_none();
         let response_bytes = self.fields.measure(shape.response_bytes)?;
         let provider = provider.filter(|_| !self.is_cache_hit());
@@ -107,7 +107,8 @@ impl<'a> Entry<'a> {
             image_count: None,
             request_bytes: self.fields.measure(shape.request_bytes)?,
             response_bytes: response_bytes.filter(|_| !goes_on),
-            // A gateway's text about a failure may hold addresses, and what the provider quoted of the request.
+            // A gateway's text about a failure may hold addresses, and what the provider quoted of
+            // the request.
             error_message: None,
             stream: self.is_streamed()?,
         };
@@ -122,7 +123,8 @@ impl<'a> Entry<'a> {
         Ok((event, stood))
     }
 
-    /// The path that was called. A query string never is part of it: some clients put their key there.
+    /// The path that was called. A query string never is part of it: some clients put their key
+    /// there.
     fn endpoint(&self, endpoint: &Endpoint) -> Result<(String, Option<Cow<'a, str>>), Refusal> {
         match endpoint {
             Endpoint::Always(path) => {
@@ -200,7 +202,8 @@ impl<'a> Entry<'a> {
         paths.iter().any(says_hit)
     }
 
-    /// An early line about a request that goes on: nothing has been answered, and no time has passed.
+    /// An early line about a request that goes on: nothing has been answered, and no time has
+    /// passed.
     pub fn is_unfinished(&self) -> bool {
         let is_nothing = |path| matches!(self.fields.count(path), Ok(None | Some(0)));
         self.shape.unanswered.is_some()

@@ -25,8 +25,9 @@ const ENDPOINTS: [(&str, &str); 19] = [
     ("ocr", "/v1/ocr"),
     ("search", "/v1/search"),
 ];
-/// Call types that read, list or change things that exist already: LiteLLM's `NON_INFERENCE_CALL_TYPES`, and those of the same kind about batches,
-/// files, jobs, videos, containers, assistants and tools.
+/// Call types that read, list or change things that exist already: LiteLLM's
+/// `NON_INFERENCE_CALL_TYPES`, and those of the same kind about batches, files, jobs, videos,
+/// containers, assistants and tools.
 const HOUSEKEEPING: [&str; 43] = [
     GET_RESPONSES,
     "delete_responses",

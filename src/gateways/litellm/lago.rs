@@ -1,9 +1,12 @@
 //! LiteLLM's `lago` callback: `{"event": {…}}` per successful call.
 //!
-//! Where this is written down: [`lago.py`](https://github.com/BerriAI/litellm/blob/main/litellm/integrations/lago.py), and Lago's own
-//! [event ingestion](https://getlago.com/docs/api-reference/events/usage), whose `timestamp` (seconds since 1970, LiteLLM sends none) is taken where it stands.
+//! Where this is written down:
+//! [`lago.py`](https://github.com/BerriAI/litellm/blob/main/litellm/integrations/lago.py), and
+//! Lago's own [event ingestion](https://getlago.com/docs/api-reference/events/usage), whose
+//! `timestamp` (seconds since 1970, LiteLLM sends none) is taken where it stands.
 //!
-//! LiteLLM draws a new `transaction_id` with each attempt, so a call that is sent twice counts twice: nothing in it says that it is the same.
+//! LiteLLM draws a new `transaction_id` with each attempt, so a call that is sent twice counts
+//! twice: nothing in it says that it is the same.
 
 use std::borrow::Cow;
 

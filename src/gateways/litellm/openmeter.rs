@@ -1,11 +1,14 @@
 //! LiteLLM's `openmeter` callback: a CloudEvent per successful call, of the type `litellm_tokens`.
 //!
-//! Where this is written down: [`openmeter.py`](https://github.com/BerriAI/litellm/blob/main/litellm/integrations/openmeter.py). `time` is when the event was made
-//! (on Pythons before 3.11 without an offset, and then UTC); `subject` may be empty, or a number; `cost` may be null; usage is absent for
-//! everything but chat completions and embeddings. There is neither provider, nor status, nor endpoint: the service comes from the
-//! model's name (`kind`).
+//! Where this is written down:
+//! [`openmeter.py`](https://github.com/BerriAI/litellm/blob/main/litellm/integrations/openmeter.py).
+//! `time` is when the event was made (on Pythons before 3.11 without an offset, and then UTC);
+//! `subject` may be empty, or a number; `cost` may be null; usage is absent for everything but chat
+//! completions and embeddings. There is neither provider, nor status, nor endpoint: the service
+//! comes from the model's name (`kind`).
 //!
-//! The id of an answer from LiteLLM's cache is that of the first answer, so the time is part of the event's id.
+//! The id of an answer from LiteLLM's cache is that of the first answer, so the time is part of the
+//! event's id.
 
 use std::borrow::Cow;
 

@@ -1,23 +1,32 @@
 //! LiteLLM's `generic_api` callback: StandardLoggingPayloads.
 //!
 //! Where this is written down:
-//! - [`StandardLoggingPayload`](https://github.com/BerriAI/litellm/blob/main/litellm/types/utils.py) and how it is filled, `get_standard_logging_object_payload`
-//!   in [`litellm_logging.py`](https://github.com/BerriAI/litellm/blob/main/litellm/litellm_core_utils/litellm_logging.py): tokens are 0 where there was no
-//!   usage; times are seconds as Python floats; `id` is the provider's own id of the response, or the call's where there is none, and with
-//!   `_cache_hit` and a time behind it when LiteLLM answered from its cache.
-//! - [`generic_api_callback.py`](https://github.com/BerriAI/litellm/blob/main/litellm/integrations/generic_api/generic_api_callback.py): an array, one a line, or a
-//!   single one, always as `application/json`; what is not taken is thrown away.
+//! - [`StandardLoggingPayload`](https://github.com/BerriAI/litellm/blob/main/litellm/types/utils.py)
+//!   and how it is filled, `get_standard_logging_object_payload` in
+//!   [`litellm_logging.py`](https://github.com/BerriAI/litellm/blob/main/litellm/litellm_core_utils/litellm_logging.py):
+//!   tokens are 0 where there was no usage; times are seconds as Python floats; `id` is the
+//!   provider's own id of the response, or the call's where there is none, and with `_cache_hit`
+//!   and a time behind it when LiteLLM answered from its cache.
+//! - [`generic_api_callback.py`](https://github.com/BerriAI/litellm/blob/main/litellm/integrations/generic_api/generic_api_callback.py):
+//!   an array, one a line, or a single one, always as `application/json`; what is not taken is
+//!   thrown away.
 //! - The fixtures of the tests are what LiteLLM 1.106 really sent.
 //!
 //! What stands behind the choices:
-//! - **id**: call id and start together. A call id alone is not unique: it is the same in each attempt of a call, and a client may choose it. A
-//!   response id is neither: some providers repeat them, and two callbacks may report one call with different ones. It counts where there is no call id.
-//! - **provider**: the id that the operator gave to the deployment (`model_info.id`), so that a deployment can be named after the provider's account.
-//!   An id that LiteLLM made up (a SHA-256, a UUID) says nothing: then the configured provider of the deployment or model group, else the vendor,
-//!   `custom_llm_provider`.
-//! - **cache hits** are requests that nobody served: no provider, and no tokens, which is known and not unknown.
-//! - **cached tokens**: LiteLLM counts them inside `prompt_tokens` for every vendor, unless configured.
-//! - **background responses and batches** are counted when LiteLLM has fetched their usage; a client's own polls are not.
+//! - **id**: call id and start together. A call id alone is not unique: it is the same in each
+//!   attempt of a call, and a client may choose it. A response id is neither: some providers repeat
+//!   them, and two callbacks may report one call with different ones. It counts where there is no
+//!   call id.
+//! - **provider**: the id that the operator gave to the deployment (`model_info.id`), so that a
+//!   deployment can be named after the provider's account. An id that LiteLLM made up (a SHA-256, a
+//!   UUID) says nothing: then the configured provider of the deployment or model group, else the
+//!   vendor, `custom_llm_provider`.
+//! - **cache hits** are requests that nobody served: no provider, and no tokens, which is known and
+//!   not unknown.
+//! - **cached tokens**: LiteLLM counts them inside `prompt_tokens` for every vendor, unless
+//!   configured.
+//! - **background responses and batches** are counted when LiteLLM has fetched their usage; a
+//!   client's own polls are not.
 
 use std::borrow::Cow;
 
@@ -274,8 +283,8 @@ impl<'a> Payload<'_, 'a> {
             endpoint,
             model: self.model(billed),
             status,
-            // Of a stream that is told of before its usage is known: the whole takes longer, and the
-            // report that knows both completes this one only if nothing contradicts it.
+            // Of a stream that is told of before its usage is known: the whole takes longer, and
+            // the report that knows both completes this one only if nothing contradicts it.
             latency_ms: self
                 .latency_ms()
                 .filter(|_| billed == Billed::Call && !is_early),
@@ -364,7 +373,8 @@ impl<'a> Payload<'_, 'a> {
         }
     }
 
-    /// By the call type; for one that is not known, the route of the proxy: then rating decides whether that is a service.
+    /// By the call type; for one that is not known, the route of the proxy: then rating decides
+    /// whether that is a service.
     fn endpoint(&self, billed: Billed) -> Read<Cow<'a, str>> {
         match billed {
             Billed::Later("response") => return Ok(Cow::Borrowed("/v1/responses")),
@@ -385,7 +395,8 @@ impl<'a> Payload<'_, 'a> {
         Ok(route.unwrap_or_else(|| Cow::Owned(format!("/{call}"))))
     }
 
-    /// Of a client that went away, LiteLLM says `success` with an error 499 beside it: what it was sent has been used.
+    /// Of a client that went away, LiteLLM says `success` with an error 499 beside it: what it was
+    /// sent has been used.
     fn status(&self) -> Read<u16> {
         match self.fields.text("status")?.as_deref() {
             Some("success") => Ok(SUCCESS),
@@ -407,7 +418,8 @@ impl<'a> Payload<'_, 'a> {
             .unwrap_or(FAILED)
     }
 
-    /// The name of an exception. Its text may quote the prompt, or hold keys and addresses, and stays out.
+    /// The name of an exception. Its text may quote the prompt, or hold keys and addresses, and
+    /// stays out.
     fn error_class(&self) -> Option<Cow<'a, str>> {
         let class = self.fields.text("error_information.error_class").ok()??;
         let is_name = class.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -467,7 +479,8 @@ impl<'a> Provider<'a> {
     }
 }
 
-/// Whether LiteLLM made up the id of a deployment: a hash of its settings, or a random UUID, with or without its hyphens.
+/// Whether LiteLLM made up the id of a deployment: a hash of its settings, or a random UUID, with
+/// or without its hyphens.
 fn is_made_up(id: &str) -> bool {
     const HASH_CHARS: [usize; 3] = [32, 40, 64];
     const UUID: [usize; 5] = [8, 4, 4, 4, 12];

@@ -37,7 +37,8 @@ pub struct PriceList {
     pub skipped: u64,
     /// The first entry that cannot be read, and why.
     pub unreadable: Option<String>,
-    /// Models that cost nothing. Sellers of models for one's own machine list them so; such entries are left out.
+    /// Models that cost nothing. Sellers of models for one's own machine list them so; such entries
+    /// are left out.
     pub free: Vec<String>,
 }
 
@@ -76,8 +77,8 @@ struct Entry<'a> {
 }
 
 impl PriceList {
-    /// Reads a list and adds a markup to every price. Prices are read from their digits and rounded to the
-    /// nano-dollar per 1,000 tokens.
+    /// Reads a list and adds a markup to every price. Prices are read from their digits and rounded
+    /// to the nano-dollar per 1,000 tokens.
     ///
     /// # Errors
     /// See [`PriceListError`].

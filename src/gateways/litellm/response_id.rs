@@ -11,8 +11,9 @@ const CHARS_MAX: usize = 80;
 
 /// The provider's id of a response.
 ///
-/// LiteLLM wraps it in base64, or, by default since 1.7x, in a cipher text that differs each time that the response is fetched. Then the id of its first
-/// output identifies it; or else when it was created and what it took.
+/// LiteLLM wraps it in base64, or, by default since 1.7x, in a cipher text that differs each time
+/// that the response is fetched. Then the id of its first output identifies it; or else when it was
+/// created and what it took.
 pub(super) fn response_id(fields: &Fields<'_>, id: &str, tokens: Tokens) -> String {
     if let Some(inner) = unwrapped(id) {
         return inner;

@@ -50,8 +50,8 @@ static NOT_A_SCALAR: LazyLock<Box<RawValue>> = LazyLock::new(|| {
     RawValue::from_string("{}".to_owned()).unwrap_or_default()
 });
 
-/// The names of the attributes that events are made of. No other is kept: so it does not matter how many a resource has, and each is looked at once,
-/// however many spans follow.
+/// The names of the attributes that events are made of. No other is kept: so it does not matter how
+/// many a resource has, and each is looked at once, however many spans follow.
 pub(in crate::gateways) struct WantedAttributes<'u> {
     user_from: &'u [String],
 }

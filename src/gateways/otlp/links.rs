@@ -1,8 +1,10 @@
-//! What is between two inference spans: spans of HTTP clients, of servers, of a program's own steps.
+//! What is between two inference spans: spans of HTTP clients, of servers, of a program's own
+//! steps.
 //!
-//! The span of a framework and that of an SDK need not be parent and child. Spans that name no operation of a model are passed over as reports, and
-//! remembered as links, so that the inner span finds the outer one. An operation in between (an agent, a tool) is a boundary: what is called from a tool
-//! is another call.
+//! The span of a framework and that of an SDK need not be parent and child. Spans that name no
+//! operation of a model are passed over as reports, and remembered as links, so that the inner span
+//! finds the outer one. An operation in between (an agent, a tool) is a boundary: what is called
+//! from a tool is another call.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -71,7 +73,8 @@ impl Extend<Link> for Links {
             parent,
         } in links
         {
-            // Of a span that is sent twice with different parents, one must count, in whichever order they come.
+            // Of a span that is sent twice with different parents, one must count, in whichever
+            // order they come.
             let known = self.0.entry((trace, span)).or_insert(parent);
             *known = parent.min(*known);
         }

@@ -1,17 +1,25 @@
-//! OpenTelemetry traces, OTLP/JSON: the spans of GenAI clients. `protobuf` writes its spans in JSON, one by one.
+//! OpenTelemetry traces, OTLP/JSON: the spans of GenAI clients. `protobuf` writes its spans in
+//! JSON, one by one.
 //!
 //! Where this is written down:
-//! - [OTLP, JSON encoding](https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding): ids are hexadecimal, 64-bit integers may be texts, enums are numbers.
-//! - [GenAI client spans](https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/): kind CLIENT, or INTERNAL for a model in the same process,
-//!   `gen_ai.operation.name`. Spans of agents and tools (`invoke_agent`, `execute_tool`, …) stand around the same calls, and spans of servers are the
-//!   other end of them: neither is counted. Frameworks and SDKs both write a span for one call: `calls` makes them one.
-//! - Cached tokens: the conventions say that input tokens hold them. Some instrumentations add them up, and are known by their scopes: OpenLLMetry's for
-//!   Anthropic (not its one for Bedrock), Pydantic AI, Logfire, OpenTelemetry's own. The others copy what the provider's API says, where Anthropic and
-//!   Bedrock count them beside the input. So the provider decides, or the vendor of the model where the provider's name is one of the marketplace's.
+//! - [OTLP, JSON encoding](https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding): ids
+//!   are hexadecimal, 64-bit integers may be texts, enums are numbers.
+//! - [GenAI client spans](https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/): kind
+//!   CLIENT, or INTERNAL for a model in the same process, `gen_ai.operation.name`. Spans of agents
+//!   and tools (`invoke_agent`, `execute_tool`, …) stand around the same calls, and spans of
+//!   servers are the other end of them: neither is counted. Frameworks and SDKs both write a span
+//!   for one call: `calls` makes them one.
+//! - Cached tokens: the conventions say that input tokens hold them. Some instrumentations add them
+//!   up, and are known by their scopes: OpenLLMetry's for Anthropic (not its one for Bedrock),
+//!   Pydantic AI, Logfire, OpenTelemetry's own. The others copy what the provider's API says, where
+//!   Anthropic and Bedrock count them beside the input. So the provider decides, or the vendor of
+//!   the model where the provider's name is one of the marketplace's.
 //! - Older names: `gen_ai.system`, `gen_ai.usage.prompt_tokens` and `completion_tokens`
-//!   ([deprecated attributes](https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/)), and `llm.request.type` of
-//!   [OpenLLMetry](https://github.com/traceloop/openllmetry).
-//! - The [Vercel AI SDK](https://ai-sdk.dev/docs/ai-sdk-core/telemetry) has operations of its own, `ai.operationId`.
+//!   ([deprecated
+//!   attributes](https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/)), and
+//!   `llm.request.type` of [OpenLLMetry](https://github.com/traceloop/openllmetry).
+//! - The [Vercel AI SDK](https://ai-sdk.dev/docs/ai-sdk-core/telemetry) has operations of its own,
+//!   `ai.operationId`.
 
 mod attributes;
 mod links;
@@ -36,11 +44,11 @@ use crate::gateways::fields::Fields;
 use crate::gateways::json::{Object, Scalar, repaired};
 use crate::gateways::outcome::Skip;
 
-/// The outcomes of an export request, one per span. Several requests may follow one another, or one per line, as the collector's file exporter writes
-/// them.
+/// The outcomes of an export request, one per span. Several requests may follow one another, or one
+/// per line, as the collector's file exporter writes them.
 ///
-/// Lists are read element by element, where they stand: an empty span is two bytes of text, and would be a hundred as a value. One that is broken costs
-/// only itself.
+/// Lists are read element by element, where they stand: an empty span is two bytes of text, and
+/// would be a hundred as a value. One that is broken costs only itself.
 pub(super) fn read(body: &[u8], settings: &GatewaySettings) -> Result<Outcomes, BodyError> {
     let (text, is_repaired) = repaired(body);
     let text = without_bare_numbers(&text);
@@ -134,8 +142,9 @@ fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
     visited.ok().and(found)
 }
 
-/// Visits the elements of an object's list. One that is absent or null is empty, as in all of protobuf's JSON; but an object that has only members of
-/// other names (`known` are those beside the list) is not what it should be. False: it is not such an object, or not a list.
+/// Visits the elements of an object's list. One that is absent or null is empty, as in all of
+/// protobuf's JSON; but an object that has only members of other names (`known` are those beside
+/// the list) is not what it should be. False: it is not such an object, or not a list.
 fn each_of<'a>(
     object: &'a str,
     list: &str,

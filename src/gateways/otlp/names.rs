@@ -117,7 +117,8 @@ pub(super) const INSIDE: [&str; 18] = [
 pub(super) const HOSTS: [&str; 5] = ["azure", "az.", "gcp.", "google", "vertex"];
 /// Models of the former, wherever they run.
 pub(super) const OUTSIDE_MODELS: [&str; 2] = ["claude", "anthropic."];
-/// Inference, by operation: the names of the conventions, then those of OpenLLMetry and the Vercel AI SDK.
+/// Inference, by operation: the names of the conventions, then those of OpenLLMetry and the Vercel
+/// AI SDK.
 pub(super) const ENDPOINTS: [(&str, &str); 12] = [
     ("chat", "/v1/chat/completions"),
     ("generate_content", "/v1/chat/completions"),
@@ -132,7 +133,8 @@ pub(super) const ENDPOINTS: [(&str, &str); 12] = [
     ("ai.embed.doEmbed", "/v1/embeddings"),
     ("ai.embedMany.doEmbed", "/v1/embeddings"),
 ];
-/// Operations around inference, by the beginnings of their names. Their token counts are those of the spans within.
+/// Operations around inference, by the beginnings of their names. Their token counts are those of
+/// the spans within.
 pub(super) const OTHER_OPERATIONS: [&str; 6] = [
     "invoke_agent",
     "create_agent",

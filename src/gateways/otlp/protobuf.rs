@@ -1,10 +1,13 @@
-//! OTLP in protobuf: the few fields of its messages that events are made of, written as OTLP/JSON has them, span by span, so that both are read alike.
+//! OTLP in protobuf: the few fields of its messages that events are made of, written as OTLP/JSON
+//! has them, span by span, so that both are read alike.
 //!
-//! Tags are those of [opentelemetry-proto](https://github.com/open-telemetry/opentelemetry-proto) (`trace/v1`, `common/v1`, `collector/trace/v1`). All
-//! other fields are passed over, messages and prompts among them. Texts are read as bytes: one that is broken must not cost the spans beside it.
+//! Tags are those of [opentelemetry-proto](https://github.com/open-telemetry/opentelemetry-proto)
+//! (`trace/v1`, `common/v1`, `collector/trace/v1`). All other fields are passed over, messages and
+//! prompts among them. Texts are read as bytes: one that is broken must not cost the spans beside
+//! it.
 //!
-//! Nothing is decoded as a whole: an empty span is two bytes on the wire and would be 150 as a value. Messages are walked through where they stand, and
-//! spans are counted on the way.
+//! Nothing is decoded as a whole: an empty span is two bytes on the wire and would be 150 as a
+//! value. Messages are walked through where they stand, and spans are counted on the way.
 
 use std::borrow::Cow;
 
@@ -149,8 +152,8 @@ fn raw(value: &Value) -> Result<Box<RawValue>, BodyError> {
     RawValue::from_string(value.to_string()).map_err(|_| unreadable())
 }
 
-/// A span as OTLP/JSON writes it, with its wanted attributes alone; and whether a text of it was no UTF-8. What protobuf leaves out, zeros and empty
-/// bytes, is left out.
+/// A span as OTLP/JSON writes it, with its wanted attributes alone; and whether a text of it was no
+/// UTF-8. What protobuf leaves out, zeros and empty bytes, is left out.
 fn translated(message: &[u8], wanted: &WantedAttributes<'_>) -> Result<(Value, bool), BodyError> {
     let mut told = Map::new();
     let mut attributes = Translated::default();
@@ -329,7 +332,8 @@ fn each_message<'a>(
     })
 }
 
-/// Visits every field of a message in order. Fields of groups, which OTLP does not have, are passed over.
+/// Visits every field of a message in order. Fields of groups, which OTLP does not have, are passed
+/// over.
 fn each_field<'a>(
     mut message: &'a [u8],
     mut visit: impl FnMut(u32, Wire<'a>) -> Result<(), BodyError>,

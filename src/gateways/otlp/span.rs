@@ -152,8 +152,8 @@ impl<'a> Span<'a> {
             .then_some(id)
     }
 
-    /// The trace with the response that the provider named, which all spans of a call share; without
-    /// one, with the span. The same in every export of it.
+    /// The trace with the response that the provider named, which all spans of a call share;
+    /// without one, with the span. The same in every export of it.
     fn id(&self) -> Read<Cow<'a, str>> {
         let part = |path| self.itself.text(path)?.ok_or_else(|| missing(path));
         let trace = part("traceId")?.to_ascii_lowercase();
@@ -226,7 +226,8 @@ impl<'a> Span<'a> {
         counted.tokens(inside, CACHED[0], has_output)
     }
 
-    /// Where the instrumentation counts cached tokens, if it is known for that; else where the provider does.
+    /// Where the instrumentation counts cached tokens, if it is known for that; else where the
+    /// provider does.
     fn cached_tokens(&self, is_summed: bool) -> CachedTokens {
         if is_summed || self.attributes.at(IS_SUMMED) != Ok(None) {
             return CachedTokens::Inside;

@@ -39,7 +39,8 @@ async fn claims(
 
 /// What a user can claim of each closed month, with the proofs that contracts ask for.
 ///
-/// Twelve closes at once, newest first; those that have nothing to do with the account are left out.
+/// Twelve closes at once, newest first; those that have nothing to do with the account are left
+/// out.
 #[utoipa::path(get, path = "/api/users/{userId}/claims", tag = "accounts",
     security(("key" = ["account:user:{userId}"]), ("key" = ["admin:read"])),
     params(("userId" = String, Path, description = "The user.", example = "alice"), ClaimsQuery),
@@ -60,7 +61,8 @@ pub(super) async fn of_user(
 
 /// What a provider can claim of each closed month, with the proofs that contracts ask for.
 ///
-/// Twelve closes at once, newest first; those that have nothing to do with the account are left out.
+/// Twelve closes at once, newest first; those that have nothing to do with the account are left
+/// out.
 #[utoipa::path(get, path = "/api/providers/{providerId}/claims", tag = "accounts",
     security(("key" = ["account:provider:{providerId}"]), ("key" = ["admin:read"])),
     params(("providerId" = String, Path, description = "The provider.", example = "prov-1"), ClaimsQuery),

@@ -13,7 +13,8 @@ use crate::http::problem::Problem;
 
 /// A provider's earnings of a month.
 ///
-/// `total` is the statement's: the days, one-off awards and what was booked late. A month without activity reads as zeros.
+/// `total` is the statement's: the days, one-off awards and what was booked late. A month without
+/// activity reads as zeros.
 #[utoipa::path(get, path = "/api/providers/{providerId}/earnings", tag = "accounts",
     security(("key" = ["account:provider:{providerId}"]), ("key" = ["admin:read"])),
     params(("providerId" = String, Path, description = "The provider.", example = "prov-1"), OfMonth),

@@ -1,7 +1,7 @@
 //! What users and providers see of their own, and what they do themselves: codes and signups.
 //!
-//! An account that nothing is known of reads as one that has done nothing yet: zeros, not 404. A marketplace makes its accounts elsewhere, and
-//! shows their pages before their first request.
+//! An account that nothing is known of reads as one that has done nothing yet: zeros, not 404. A
+//! marketplace makes its accounts elsewhere, and shows their pages before their first request.
 
 use serde::Deserialize;
 use utoipa::IntoParams;

@@ -89,8 +89,9 @@ impl From<&Link> for SignupAnswer {
 
 /// Signs an account up with a referral code. Once set, a referrer never changes.
 ///
-/// With an `Idempotency-Key` a repeat gives the answer that the first one got, or would have got, whatever happened to it: use one where an answer
-/// can be lost. Without it a repeat is refused as `already_referred`.
+/// With an `Idempotency-Key` a repeat gives the answer that the first one got, or would have got,
+/// whatever happened to it: use one where an answer can be lost. Without it a repeat is refused as
+/// `already_referred`.
 #[utoipa::path(post, path = "/api/referrals/signup", tag = "accounts",
     security(("key" = ["account:{refereeType}:{refereeId}"]), ("key" = ["admin:write"])),
     params(("Idempotency-Key" = Option<String>, Header, description = "Names this signup: 1 to 128 characters, a random one for each.", example = "5f0c2f1e-6a51-4c5e-9a55-0e6b1d9f7c11")),

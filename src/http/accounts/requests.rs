@@ -15,8 +15,8 @@ use crate::http::requests::{OfRequest, instant};
 
 /// Why a user's request earned and cost what it did.
 ///
-/// As admins see it (`GET /api/admin/requests/{userId}`), but without the ids of referrers, the provider's day, and the name of an admin who
-/// reversed it.
+/// As admins see it (`GET /api/admin/requests/{userId}`), but without the ids of referrers, the
+/// provider's day, and the name of an admin who reversed it.
 #[utoipa::path(get, path = "/api/users/{userId}/requests", tag = "accounts",
     security(("key" = ["account:user:{userId}"]), ("key" = ["admin:read"])),
     params(("userId" = String, Path, description = "The user.", example = "alice"), OfRequest),
@@ -62,8 +62,9 @@ pub(super) struct OfServed {
 
 /// Why a request earned its provider what it did.
 ///
-/// Only what is the provider's: its points, its referrers' shares without their ids, its day. A provider names the user as the gateway did; a
-/// request that another provider served is unknown to it.
+/// Only what is the provider's: its points, its referrers' shares without their ids, its day. A
+/// provider names the user as the gateway did; a request that another provider served is unknown to
+/// it.
 #[utoipa::path(get, path = "/api/providers/{providerId}/requests", tag = "accounts",
     security(("key" = ["account:provider:{providerId}"]), ("key" = ["admin:read"])),
     params(("providerId" = String, Path, description = "The provider.", example = "prov-1"), OfServed),

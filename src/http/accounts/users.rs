@@ -75,8 +75,8 @@ pub(super) struct OfDay {
 
 /// A user's requests of a day, in order of their time: what each was, and what it was rated at.
 ///
-/// Kept for 35 days, and empty where the service keeps none (`pipeline.usage_rows`). A page may be shorter than asked for; there is more as
-/// long as it has a `next`.
+/// Kept for 35 days, and empty where the service keeps none (`pipeline.usage_rows`). A page may be
+/// shorter than asked for; there is more as long as it has a `next`.
 #[utoipa::path(get, path = "/api/users/{userId}/usage", tag = "accounts",
     security(("key" = ["account:user:{userId}"]), ("key" = ["admin:read"])),
     params(("userId" = String, Path, description = "The user.", example = "alice"), OfDay),

@@ -49,7 +49,8 @@ pub(super) struct MessageRequest {
 
 /// A message for the owner of an address to sign (EIP-4361), which links it to the account.
 ///
-/// It can be used once, within 15 minutes. At most 10 messages of an account are open at once: a further one takes the place of the oldest.
+/// It can be used once, within 15 minutes. At most 10 messages of an account are open at once: a
+/// further one takes the place of the oldest.
 #[utoipa::path(post, path = "/api/wallets/{userType}/{id}/message", tag = "accounts",
     security(("key" = ["account:{userType}:{id}"]), ("key" = ["admin:write"])),
     params(
@@ -94,8 +95,9 @@ pub(super) struct SignedMessage {
 
 /// Links the wallet that signed a message, in place of the one before.
 ///
-/// It counts from then on: a month that is closed later pays to this address. Linking the present one again changes nothing. With an
-/// `Idempotency-Key` a repeat gives the answer that the first one got, or would have got; without it a repeat is refused as `nonce_used`.
+/// It counts from then on: a month that is closed later pays to this address. Linking the present
+/// one again changes nothing. With an `Idempotency-Key` a repeat gives the answer that the first
+/// one got, or would have got; without it a repeat is refused as `nonce_used`.
 #[utoipa::path(put, path = "/api/wallets/{userType}/{id}", tag = "accounts",
     security(("key" = ["account:{userType}:{id}"]), ("key" = ["admin:write"])),
     params(
@@ -175,7 +177,8 @@ pub(super) struct Unlinking {
     reason: Option<String>,
 }
 
-/// Unlinks an account's wallet: months that are closed later find none, and the account's amounts wait for the next one.
+/// Unlinks an account's wallet: months that are closed later find none, and the account's amounts
+/// wait for the next one.
 ///
 /// An account without a wallet stays as it is.
 #[utoipa::path(post, path = "/api/wallets/{userType}/{id}/unlink", tag = "accounts",

@@ -65,8 +65,8 @@ pub(super) struct RotatedKey {
     key: String,
 }
 
-/// Replaces the key that signs credentials of badges. Credentials that were signed before stay valid:
-/// the public part of every earlier key stays published.
+/// Replaces the key that signs credentials of badges. Credentials that were signed before stay
+/// valid: the public part of every earlier key stays published.
 #[utoipa::path(post, path = "/api/admin/badge-keys", tag = "admin", security(("key" = ["admin:write"])),
     request_body(content = KeyRotation, example = json!({"reason": "once a year"})),
     responses(

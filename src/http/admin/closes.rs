@@ -88,8 +88,9 @@ pub(super) async fn list(
 
 /// Closes a month: fixes what every account is paid, and writes the claim files.
 ///
-/// A month is closed once. The same request again gives the same answer, and finishes a close that was begun and not finished; on other terms it is
-/// refused. The work goes on if the request times out: look at the close then.
+/// A month is closed once. The same request again gives the same answer, and finishes a close that
+/// was begun and not finished; on other terms it is refused. The work goes on if the request times
+/// out: look at the close then.
 #[utoipa::path(post, path = "/api/admin/closes", tag = "admin", security(("key" = ["admin:write"])),
     request_body(content = NewClose, example = json!({"month": "2026-10", "pool": "100000", "decimals": 18, "minimum": "1"})),
     responses(
@@ -183,7 +184,8 @@ pub(super) async fn file(
     download_closed(&service, path.month, path.kind()?, Downloader::Admin).await
 }
 
-/// A claim file of a closed month: addresses, amounts and proofs, as they go on chain. Anybody may read it.
+/// A claim file of a closed month: addresses, amounts and proofs, as they go on chain. Anybody may
+/// read it.
 #[utoipa::path(get, path = "/api/closes/{month}/{file}", tag = "accounts",
     params(
         ("month" = String, Path, description = "UTC.", example = "2026-10"),

@@ -57,10 +57,10 @@ where
 
 /// A month as a file: every account's statement, or its services or days.
 ///
-/// The answer is streamed. A CSV file ends with a line `# end rows=… …` that counts the rows and gives
-/// the sums of the columns; a file without it was cut short. FOCUS files give the number of rows in
-/// `x_RowsTotal` of the last row, Parquet files have a footer. The header `x-tidemark-final` and the column `final` say whether the
-/// month can still change.
+/// The answer is streamed. A CSV file ends with a line `# end rows=… …` that counts the rows and
+/// gives the sums of the columns; a file without it was cut short. FOCUS files give the number of
+/// rows in `x_RowsTotal` of the last row, Parquet files have a footer. The header
+/// `x-tidemark-final` and the column `final` say whether the month can still change.
 #[utoipa::path(get, path = "/api/admin/exports/{month}/{what}", tag = "admin", security(("key" = ["admin:read"])),
     params(
         ("month" = String, Path, description = "UTC.", example = "2026-11"),

@@ -144,7 +144,8 @@ pub(super) async fn preview(
 
 /// Freezes the weights of a proposal, for good.
 ///
-/// Freezing it again by the same terms answers what was frozen. The document is at `GET /api/governance/{proposal}`.
+/// Freezing it again by the same terms answers what was frozen. The document is at `GET
+/// /api/governance/{proposal}`.
 #[utoipa::path(put, path = "/api/admin/governance/{proposal}", tag = "admin", security(("key" = ["admin:write"])),
     params(("proposal" = String, Path, description = "The proposal.", example = "proposal-1")),
     request_body(content = VotesRequest, example = json!({"from": "2026-10", "to": "2026-10", "formula": "square_root", "reason": "vote on prices"})),

@@ -21,7 +21,8 @@ use crate::http::problem::Problem;
 pub(super) struct NewKey {
     /// What people call it.
     name: String,
-    /// What it allows: `ingest`, `ingest:SOURCE`, `admin:read`, `admin:write`, `account:user:ID`, `account:provider:ID`.
+    /// What it allows: `ingest`, `ingest:SOURCE`, `admin:read`, `admin:write`, `account:user:ID`,
+    /// `account:provider:ID`.
     scopes: Vec<String>,
 }
 

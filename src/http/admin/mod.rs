@@ -1,6 +1,8 @@
-//! What admins do: prices and rules, credits, corrections, rejects, codes and keys; and the trail of who did it.
+//! What admins do: prices and rules, credits, corrections, rejects, codes and keys; and the trail
+//! of who did it.
 //!
-//! Every change leaves an entry of the audit trail in its own transaction, and says as whom: the key, never the body.
+//! Every change leaves an entry of the audit trail in its own transaction, and says as whom: the
+//! key, never the body.
 
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;

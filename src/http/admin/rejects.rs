@@ -23,7 +23,8 @@ const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RejectsQuery {
-    /// The partition of `usage.rejected`, from 0; `partitions` of the answer says how many there are.
+    /// The partition of `usage.rejected`, from 0; `partitions` of the answer says how many there
+    /// are.
     #[param(example = 0)]
     partition: u32,
     /// From this offset on: `next` of the page before.

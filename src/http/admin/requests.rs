@@ -11,9 +11,11 @@ use crate::http::extract::{PathParams, QueryParams, account};
 use crate::http::problem::Problem;
 use crate::http::requests::OfRequest;
 
-/// Why a request earned and cost what it did: every step of rating it, everybody who got points, and the sums that were posted.
+/// Why a request earned and cost what it did: every step of rating it, everybody who got points,
+/// and the sums that were posted.
 ///
-/// `text` says all of it in sentences. `code` is `explanation_differs` if the steps come to something other than was posted, which is a fault.
+/// `text` says all of it in sentences. `code` is `explanation_differs` if the steps come to
+/// something other than was posted, which is a fault.
 #[utoipa::path(get, path = "/api/admin/requests/{userId}", tag = "admin", security(("key" = ["admin:read"])),
     params(("userId" = String, Path, description = "The user who made the request.", example = "alice"), OfRequest),
     responses(

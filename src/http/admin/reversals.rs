@@ -42,10 +42,11 @@ pub(super) struct Reversed {
     offset: Option<u64>,
 }
 
-/// Takes back what a request earned and cost: the provider's and the user's points, every referrer's share, and the charge.
+/// Takes back what a request earned and cost: the provider's and the user's points, every
+/// referrer's share, and the charge.
 ///
-/// The statement shows it within seconds. What only rating can tell, that the request is more than 35 days old or earned nothing, makes the reversal a
-/// reject.
+/// The statement shows it within seconds. What only rating can tell, that the request is more than
+/// 35 days old or earned nothing, makes the reversal a reject.
 #[utoipa::path(post, path = "/api/admin/reversals", tag = "admin", security(("key" = ["admin:write"])),
     params(("Idempotency-Key" = String, Header, description = "Names this reversal: sent again under the same key, it counts once per user.",
         example = "ticket-78")),

@@ -37,7 +37,8 @@ pub(super) struct RewardsQuery {
     /// `leaderboard`, `provider` or `user`.
     #[param(value_type = String, example = "leaderboard")]
     r#type: RewardsKind,
-    /// The account: needed for `provider` and `user`; with `leaderboard` the answer is the place of this one.
+    /// The account: needed for `provider` and `user`; with `leaderboard` the answer is the place of
+    /// this one.
     id: Option<String>,
     /// The month, such as 2026-11; this one, if it is left out. UTC.
     month: Option<String>,

@@ -111,7 +111,8 @@ fn each_once<'de, D: Deserializer<'de>>(
     deserializer.deserialize_map(EachOnce)
 }
 
-/// The rules that are in force now: prices, the switch of the network, and every other number that decides an amount.
+/// The rules that are in force now: prices, the switch of the network, and every other number that
+/// decides an amount.
 #[utoipa::path(get, path = "/api/admin/rules", tag = "admin", security(("key" = ["admin:read"])),
     responses((status = 200, description = "The version of each key that is in force.", body = RuleList)))]
 pub(super) async fn list(
@@ -176,7 +177,8 @@ pub(super) async fn publish_one(
     Ok(Json(service.commands.publish_rules(update).await?))
 }
 
-/// Publishes new values of several rules together, up to a whole document; with `dryRun=true` it only says what would change.
+/// Publishes new values of several rules together, up to a whole document; with `dryRun=true` it
+/// only says what would change.
 #[utoipa::path(post, path = "/api/admin/rules", tag = "admin", security(("key" = ["admin:write"])), params(Run),
     request_body(content = NewRules,
         example = json!({"values": {"system_mainnet": false, "scrape": {"pricePerUnit": "0.001", "unit": "request"}}, "reason": "a test of the example"})),

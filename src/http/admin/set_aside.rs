@@ -32,7 +32,8 @@ pub(super) struct AsideAccount {
     kind: &'static str,
     /// The account.
     id: String,
-    /// Why: `row_unreadable`, `rows_contradict`, `write_refused`, `award_unreadable` or `link_unreadable`.
+    /// Why: `row_unreadable`, `rows_contradict`, `write_refused`, `award_unreadable` or
+    /// `link_unreadable`.
     code: &'static str,
     /// What is wrong.
     what: String,
@@ -172,9 +173,9 @@ pub(super) async fn list(
     }))
 }
 
-/// Requests the release of an account that was repaired. Its poster adds what it missed, from the log;
-/// then it disappears from the list. If it cannot be released, it stays there, and `refused` says why.
-/// Sending the request again is safe.
+/// Requests the release of an account that was repaired. Its poster adds what it missed, from the
+/// log; then it disappears from the list. If it cannot be released, it stays there, and `refused`
+/// says why. Sending the request again is safe.
 #[utoipa::path(post, path = "/api/admin/set-aside/release", tag = "admin", security(("key" = ["admin:write"])),
     request_body(content = Release, example = json!({"kind": "user", "id": "alice", "reason": "row restored from point-in-time recovery"})),
     responses(

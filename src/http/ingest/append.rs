@@ -51,7 +51,8 @@ impl Batches {
         }
     }
 
-    /// Adds the usage event that was made of the item at `index` of the request, with its sender's name.
+    /// Adds the usage event that was made of the item at `index` of the request, with its sender's
+    /// name.
     pub fn push_event(&mut self, partition: Partition, mut record: NewRecord, index: usize) {
         let sender = self.sender.iter();
         let header = sender.map(|sender| (SENDER_HEADER.to_owned(), sender.clone()));
@@ -95,7 +96,8 @@ pub(super) async fn append(
             })
         });
     // An error, or the end of patience, drops the other appends' futures, not what they have sent.
-    // What was sent by then may still be appended; 503 promises nothing, and the sender sends it again.
+    // What was sent by then may still be appended; 503 promises nothing, and the sender sends it
+    // again.
     let within = service.config.append_timeout;
     let appended = tokio::time::timeout(within, try_join_all(appends)).await;
     let appended = appended.unwrap_or_else(|_| Err(timed_out(within)));

@@ -1,8 +1,8 @@
 //! CloudEvents in binary mode: attributes are headers (`ce-id`), the body is `data`.
 //!
 //! The rules are those of the HTTP protocol binding 1.0.2, section 3.1: values are unquoted, then
-//! percent-decoded, then must be UTF-8. A percent sign without two digits stands for itself, because
-//! older SDKs do not encode values at all. Attributes that events do not have are left out.
+//! percent-decoded, then must be UTF-8. A percent sign without two digits stands for itself,
+//! because older SDKs do not encode values at all. Attributes that events do not have are left out.
 
 use std::borrow::Cow;
 
@@ -112,8 +112,8 @@ pub fn fuzzed_binary_event<'a>(
     Attributes::of(&map).ok()??.event(body).ok()
 }
 
-/// Refuses data in another format. SDKs omit the Content-Type if the event has no `datacontenttype`;
-/// its data is JSON then.
+/// Refuses data in another format. SDKs omit the Content-Type if the event has no
+/// `datacontenttype`; its data is JSON then.
 fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
     let media_type = media_type(headers);
     let is_json = ["", "application/json", "text/json"].contains(&media_type.as_str())
@@ -131,7 +131,8 @@ fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
-/// The value of an attribute's header. The outer error is about the request, the inner one about the event.
+/// The value of an attribute's header. The outer error is about the request, the inner one about
+/// the event.
 fn value(
     headers: &HeaderMap,
     name: &'static str,

@@ -69,7 +69,8 @@ impl Framing {
     }
 }
 
-/// The media type that the `Content-Type` names, in lower case, without its parameters; empty if there is none.
+/// The media type that the `Content-Type` names, in lower case, without its parameters; empty if
+/// there is none.
 pub(super) fn media_type(headers: &HeaderMap) -> String {
     let content_type = headers.get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
@@ -86,7 +87,8 @@ pub(super) fn too_many_events() -> Problem {
     )
 }
 
-/// What `work` makes of the body of a request, and the room that the body takes, to be held until all of it is given back.
+/// What `work` makes of the body of a request, and the room that the body takes, to be held until
+/// all of it is given back.
 ///
 /// A body that is large, or may be once it is unpacked, is worked on by a thread of its own.
 pub(super) async fn worked_on<T: Send + 'static>(

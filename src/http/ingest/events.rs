@@ -1,4 +1,5 @@
-//! Usage events in tidemark's own forms. The edge refuses only what can never be read; what depends on rules or log time is decided by rating alone.
+//! Usage events in tidemark's own forms. The edge refuses only what can never be read; what depends
+//! on rules or log time is decided by rating alone.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -27,7 +28,8 @@ const FORMAT: &str = "events";
 /// Every bad event is named with one fault; at most this many further faults are named per request.
 const FURTHER_FAULTS_MAX: usize = 1_000;
 
-/// What a sender asks for. Other parameters are passed over, as ever: a sender that adds one of its own loses nothing.
+/// What a sender asks for. Other parameters are passed over, as ever: a sender that adds one of its
+/// own loses nothing.
 #[derive(Debug, Deserialize)]
 pub(super) struct EventsQuery {
     /// Take the good events of a batch that has bad ones.
@@ -41,7 +43,8 @@ pub(super) struct EventsQuery {
 pub(super) struct TakenEvents {
     /// Usage events accepted by the log.
     taken: u64,
-    /// Why events were not accepted (`?partial=true`): every fault of each. Correct and resend them.
+    /// Why events were not accepted (`?partial=true`): every fault of each. Correct and resend
+    /// them.
     refused: Vec<BadEvent>,
     /// Events of successful requests without any token count, by their place in the request. They
     /// were accepted, but are not charged.
@@ -294,8 +297,9 @@ fn count_refused(metrics: &Metrics, codes: impl IntoIterator<Item = &'static str
     }
 }
 
-/// Takes a provider or model out whose name says that it is unknown (`none`, `-`), as gateways' formats
-/// are read. Here, and not where records are decoded: what stands in the log already keeps its meaning.
+/// Takes a provider or model out whose name says that it is unknown (`none`, `-`), as gateways'
+/// formats are read. Here, and not where records are decoded: what stands in the log already keeps
+/// its meaning.
 fn drop_placeholders(event: &mut UsageEvent<'_>) -> bool {
     let mut is_changed = false;
     for name in [&mut event.provider, &mut event.model] {

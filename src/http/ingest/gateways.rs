@@ -1,4 +1,5 @@
-//! Usage in the forms of gateways: what can be read is taken; what cannot goes to `usage.rejected`, as far as it can be read.
+//! Usage in the forms of gateways: what can be read is taken; what cannot goes to `usage.rejected`,
+//! as far as it can be read.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +33,8 @@ pub(super) struct Taken {
     taken: u64,
     /// Items in which there was nothing to count.
     skipped: u64,
-    /// Items that cannot be read. They are kept in `usage.rejected`; sending them again changes nothing.
+    /// Items that cannot be read. They are kept in `usage.rejected`; sending them again changes
+    /// nothing.
     refused: Vec<RefusedItem>,
 }
 
@@ -162,9 +164,12 @@ pub(super) async fn sub2api(
     answer(append_events(&service, sender, request, Format::Sub2Api).await)
 }
 
-/// Takes OpenTelemetry traces (OTLP, in JSON or protobuf), and counts the inference spans of GenAI clients in them.
+/// Takes OpenTelemetry traces (OTLP, in JSON or protobuf), and counts the inference spans of GenAI
+/// clients in them.
 ///
-/// The same is at `/api/v1/events/otlp/v1/traces` and at `/v1/traces`, for exporters that append `/v1/traces` to the address that they are given. Everything else in a trace is passed over. The answer is an ExportTraceServiceResponse; spans that should count and cannot be read are its
+/// The same is at `/api/v1/events/otlp/v1/traces` and at `/v1/traces`, for exporters that append
+/// `/v1/traces` to the address that they are given. Everything else in a trace is passed over. The
+/// answer is an ExportTraceServiceResponse; spans that should count and cannot be read are its
 /// `rejectedSpans`, and are kept in `usage.rejected`.
 #[utoipa::path(post, path = "/api/v1/events/otlp", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:otlp"])),
     request_body(description = "An ExportTraceServiceRequest.", content((Vec<u8> = "application/x-protobuf"), (serde_json::Value = "application/json",

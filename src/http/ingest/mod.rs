@@ -1,7 +1,9 @@
-//! Usage in: `POST /api/v1/events` and the forms of gateways. What was taken is answered only when the log has acknowledged it.
+//! Usage in: `POST /api/v1/events` and the forms of gateways. What was taken is answered only when
+//! the log has acknowledged it.
 //!
-//! Events in tidemark's own forms are taken whole or not at all: their senders can correct them. Those of gateways come from callbacks and exporters that
-//! correct nothing, and throw away what is not taken: of these, what can be read is taken, and the rest goes to `usage.rejected`.
+//! Events in tidemark's own forms are taken whole or not at all: their senders can correct them.
+//! Those of gateways come from callbacks and exporters that correct nothing, and throw away what is
+//! not taken: of these, what can be read is taken, and the rest goes to `usage.rejected`.
 
 use axum::routing::post;
 use utoipa::openapi::Paths;
@@ -22,8 +24,9 @@ pub(super) use append::of_log;
 pub use binary::fuzzed_binary_event;
 pub use body::EVENTS_PER_REQUEST_MAX;
 
-/// Where OTLP exporters send that append a path of their own to the address that they are given: to that of the OTLP route, or, as
-/// `OTEL_EXPORTER_OTLP_ENDPOINT` makes them, to that of the service. With the name of each operation.
+/// Where OTLP exporters send that append a path of their own to the address that they are given: to
+/// that of the OTLP route, or, as `OTEL_EXPORTER_OTLP_ENDPOINT` makes them, to that of the service.
+/// With the name of each operation.
 const OTLP_TRACES: [(&str, &str); 2] = [
     ("/api/v1/events/otlp/v1/traces", "otlp_traces"),
     ("/v1/traces", "otlp_traces_at_root"),

@@ -20,7 +20,8 @@ const REJECTS_MAX: u32 = 500;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct SentRejectsQuery {
-    /// The partition of `usage.rejected`, from 0; `partitions` of the answer says how many there are.
+    /// The partition of `usage.rejected`, from 0; `partitions` of the answer says how many there
+    /// are.
     #[param(example = 0)]
     partition: u32,
     /// From this offset on: `next` of the page before. Without it, from the oldest that is kept.
@@ -53,10 +54,10 @@ fn sent_by(sender: &Sender) -> SentBy {
 
 /// The rejects of what this key sent, a partition at a time, oldest first.
 ///
-/// A key with the scope `ingest` sees what it sent itself; one with `ingest:SOURCE` also sees what any
-/// other sender sent as that source. Other rejects are left out, so a page may be short, or empty,
-/// although more follow: continue while there is a `next`. Events that were refused in the answer to
-/// the request are not listed: the log never took them.
+/// A key with the scope `ingest` sees what it sent itself; one with `ingest:SOURCE` also sees what
+/// any other sender sent as that source. Other rejects are left out, so a page may be short, or
+/// empty, although more follow: continue while there is a `next`. Events that were refused in the
+/// answer to the request are not listed: the log never took them.
 #[utoipa::path(get, path = "/api/v1/rejects", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:{source}"])),
     params(SentRejectsQuery),
     responses(

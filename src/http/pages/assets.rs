@@ -1,4 +1,5 @@
-//! Style sheet, scripts and icon: within the binary, each under a path that names its content, so that browsers keep them for good.
+//! Style sheet, scripts and icon: within the binary, each under a path that names its content, so
+//! that browsers keep them for good.
 
 use std::sync::LazyLock;
 

@@ -7,8 +7,8 @@ use crate::domain::time::Millis;
 /// How cookies are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cookies {
-    /// Browsers keep them from plain HTTP, and from other names of the domain. Not on this machine's own addresses, where some browsers
-    /// would take none.
+    /// Browsers keep them from plain HTTP, and from other names of the domain. Not on this
+    /// machine's own addresses, where some browsers would take none.
     pub secure: bool,
 }
 

@@ -62,7 +62,8 @@ impl Ended {
                 self.remember(&session.id, has_ended);
                 Ok(has_ended)
             }
-            // As keys are: a session that went on a moment ago goes on while the store does not answer.
+            // As keys are: a session that went on a moment ago goes on while the store does not
+            // answer.
             Err(error) => match self.lock().get(&session.id) {
                 Some((false, at)) if at.elapsed() < KEY_CACHE_TTL_IN_OUTAGE => Ok(false),
                 _ => Err(error),

@@ -1,7 +1,9 @@
-//! What stands before every page: who asks, what the page needs, and whether a form comes from a page of ours.
+//! What stands before every page: who asks, what the page needs, and whether a form comes from a
+//! page of ours.
 //!
-//! A page is registered with what it needs ([`super::table`]), and nothing reaches its handler that does not have it. So no handler can forget
-//! to ask; and no form's handler can forget to check where the form comes from, for the fields that it gets were checked here.
+//! A page is registered with what it needs ([`super::table`]), and nothing reaches its handler that
+//! does not have it. So no handler can forget to ask; and no form's handler can forget to check
+//! where the form comes from, for the fields that it gets were checked here.
 
 use std::sync::Arc;
 
@@ -234,7 +236,8 @@ fn to_sign_in(parts: &Parts, visitor: &Visitor) -> Response {
         Method::GET => way_back::path_back_to(&visitor.here),
         _ => way_back::path_after_a_lost_form(visitor.sent_from.as_deref()),
     };
-    // A part of a page that refreshes itself is not to hold the sign-in page: the whole page goes there.
+    // A part of a page that refreshes itself is not to hold the sign-in page: the whole page goes
+    // there.
     if parts.headers.contains_key(HX_REQUEST) {
         let to = HeaderValue::from_str(&back);
         let to = to.unwrap_or_else(|_| HeaderValue::from_static(way_back::SIGN_IN));
@@ -243,7 +246,8 @@ fn to_sign_in(parts: &Parts, visitor: &Visitor) -> Response {
     super::redirect(&back)
 }
 
-/// A form that came from a page of ours which this very visitor was shown; its fields go on with it.
+/// A form that came from a page of ours which this very visitor was shown; its fields go on with
+/// it.
 async fn posted(
     door: &Door,
     seal: &Seal,
@@ -296,7 +300,8 @@ async fn form_bytes(door: &Door, known: &Identified, request: Request) -> Result
     })
 }
 
-/// Whether a browser says that a page of ours sent this. What says nothing is no browser of today, and needs the form's token anyway.
+/// Whether a browser says that a page of ours sent this. What says nothing is no browser of today,
+/// and needs the form's token anyway.
 fn is_same_site(headers: &HeaderMap, public: Option<&PublicOrigin>) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text(SEC_FETCH_SITE) {

@@ -1,5 +1,6 @@
-//! Links that sign somebody in once: what `up` prints, so that nobody has to copy a key. They live in the memory of the process that made
-//! them; what stands in a link is worth nothing after its first use, and nothing after a day.
+//! Links that sign somebody in once: what `up` prints, so that nobody has to copy a key. They live
+//! in the memory of the process that made them; what stands in a link is worth nothing after its
+//! first use, and nothing after a day.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

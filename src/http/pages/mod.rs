@@ -1,8 +1,9 @@
 //! Pages for users, providers and admins, which work without scripts except for updates in place.
 //!
-//! Every page and every form target is listed in [`pages`], with the access that it requires. Sessions are in `seal`, the checks in `guard`,
-//! what these leave for the handlers in `visitor`.
-//! What a page shows comes from [`crate::app::queries`], and what a form does from [`crate::app::commands`], as for the API.
+//! Every page and every form target is listed in [`pages`], with the access that it requires.
+//! Sessions are in `seal`, the checks in `guard`, what these leave for the handlers in `visitor`.
+//! What a page shows comes from [`crate::app::queries`], and what a form does from
+//! [`crate::app::commands`], as for the API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +113,8 @@ impl Pages {
         &self.service.pages.links
     }
 
-    /// How long a page may take. Somebody waits before it; a form may have begun to do something, and is given all the time there is.
+    /// How long a page may take. Somebody waits before it; a form may have begun to do something,
+    /// and is given all the time there is.
     fn answer_within(&self, method: &Method) -> Duration {
         let within = self.service.config.request_timeout.saturating_sub(EARLIER);
         match *method {
@@ -123,8 +125,9 @@ impl Pages {
 }
 
 impl ApiState {
-    /// The path of a page that signs in, once, within a day, with this API key; as somebody who may do `only` this, if it says so.
-    /// Whoever has the path has that right: it is for the person who started the process.
+    /// The path of a page that signs in, once, within a day, with this API key; as somebody who may
+    /// do `only` this, if it says so. Whoever has the path has that right: it is for the person who
+    /// started the process.
     pub fn sign_in_path(&self, key: &str, only: Option<Scope>) -> String {
         let token = self.pages.links.make(key, only, self.clock.now());
         format!("{}/link?t={token}", way_back::SIGN_IN)

@@ -43,7 +43,8 @@ pub(super) async fn enter_code(
     }
 }
 
-/// Signs up with the code of the form; why not, if it was refused. A form that is sent twice counts once.
+/// Signs up with the code of the form; why not, if it was refused. A form that is sent twice counts
+/// once.
 async fn enter(
     pages: &Pages,
     visitor: &Visitor,

@@ -1,8 +1,9 @@
 //! What a session's cookie holds, and who can read it.
 //!
-//! A cookie is the API key or token that was signed in with, sealed (ChaCha20-Poly1305) under a secret that all processes of an installation
-//! share. So any of them opens it, none of them keeps anything; and on every request the key or token is asked about as on requests of the
-//! API: a key that was revoked ends its sessions within seconds, a token ends them when it expires.
+//! A cookie is the API key or token that was signed in with, sealed (ChaCha20-Poly1305) under a
+//! secret that all processes of an installation share. So any of them opens it, none of them keeps
+//! anything; and on every request the key or token is asked about as on requests of the API: a key
+//! that was revoked ends its sessions within seconds, a token ends them when it expires.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -51,7 +52,8 @@ impl Seal {
 
     /// The value of a cookie.
     pub fn seal(&self, session: &Session) -> String {
-        // The generator of `rand::random` is a cryptographic one. Of 2^32 sessions no two should have the same.
+        // The generator of `rand::random` is a cryptographic one. Of 2^32 sessions no two should
+        // have the same.
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut sealed = serde_json::to_vec(session).expect("texts and a number always serialise");
         self.cookies
@@ -83,7 +85,8 @@ impl Seal {
         BASE64.encode(hmac::sign(&self.forms, cookie.as_bytes()))
     }
 
-    /// Whether a form was shown to the holder of this cookie. Takes the same time wherever a wrong token differs.
+    /// Whether a form was shown to the holder of this cookie. Takes the same time wherever a wrong
+    /// token differs.
     pub fn is_form_token(&self, cookie: &str, token: &str) -> bool {
         let tag = BASE64.decode(token).unwrap_or_default();
         hmac::verify(&self.forms, cookie.as_bytes(), &tag).is_ok()
@@ -114,7 +117,8 @@ mod tests {
             let mut changed = cookie.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            // The last character may hold bits that stand for nothing, which base64 refuses to ignore.
+            // The last character may hold bits that stand for nothing, which base64 refuses to
+            // ignore.
             assert!(seal.open(&changed, Millis(0)).is_none(), "{at}");
         }
         for bad in ["", "a", "=", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {

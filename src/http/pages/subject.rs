@@ -1,4 +1,5 @@
-//! The account and the month that a page is about, and the cards that users' and providers' pages share.
+//! The account and the month that a page is about, and the cards that users' and providers' pages
+//! share.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! The table of pages: each with what it needs. The router is built from it, and the test of who may see what.
+//! The table of pages: each with what it needs. The router is built from it, and the test of who
+//! may see what.
 
 use std::convert::Infallible;
 

@@ -1,12 +1,14 @@
-//! Characters that nobody sees, or that turn the order of others, made visible: an account must not look like another one.
+//! Characters that nobody sees, or that turn the order of others, made visible: an account must not
+//! look like another one.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::domain::ids::is_invisible;
 
-/// A page in which every such character is written out as `\u{202e}`, wherever a text shows it. Inside of tags (values of fields, addresses) it stays
-/// what it is, as a character reference: there it is not seen but sent.
+/// A page in which every such character is written out as `\u{202e}`, wherever a text shows it.
+/// Inside of tags (values of fields, addresses) it stays what it is, as a character reference:
+/// there it is not seen but sent.
 pub(super) fn shown(page: &str) -> Cow<'_, str> {
     if page.is_ascii() || !page.chars().any(is_invisible) {
         return Cow::Borrowed(page);

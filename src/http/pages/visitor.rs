@@ -1,4 +1,5 @@
-//! Who looks at a page, and what the guard has checked of the request: arguments of the pages' handlers.
+//! Who looks at a page, and what the guard has checked of the request: arguments of the pages'
+//! handlers.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -122,7 +122,8 @@ pub(super) async fn link(
     }
 }
 
-/// A message whose signature or reason was refused can be signed again; every other one is of no use any more.
+/// A message whose signature or reason was refused can be signed again; every other one is of no
+/// use any more.
 fn after_refusal(error: &CommandError, message: &str) -> Step {
     let can_repeat = |code: &str| code.starts_with("signature_") || code == "invalid_reason";
     let again = match error {

@@ -5,9 +5,9 @@
 //! record = version:u8 (1)  epoch  source  chunk  control  log_time:zigzag  partitions  posting_partitions
 //!          n bytes(n): the id of usage.events  n bytes(n): the recorded cut  checksum:u64 LE
 //! ```
-//! Numbers are minimal LEB128 varints unless said otherwise. The recorded cut is what each posting block
-//! of the chunk carries in its header `tidemark-cut`; this module does not look into it. The checksum is
-//! the XXH3-64 of everything before it.
+//! Numbers are minimal LEB128 varints unless said otherwise. The recorded cut is what each posting
+//! block of the chunk carries in its header `tidemark-cut`; this module does not look into it. The
+//! checksum is the XXH3-64 of everything before it.
 
 use bytes::Bytes;
 

@@ -1,11 +1,14 @@
 //! The clock by which records are stamped, held against time that cannot be set.
 //!
-//! The time in a record is for ever: it decides in which month usage counts and how old a duplicate may be. One record from a clock
-//! that was ahead makes every later one look too old. So the wall clock is compared with the machine's uptime; when it runs ahead of
-//! that by more than an hour, nothing is appended until it is set back, or an operator confirms it (`log.clock_confirmed_until`). A
-//! clock that falls behind does no such harm, because log time never goes back.
+//! The time in a record is for ever: it decides in which month usage counts and how old a duplicate
+//! may be. One record from a clock that was ahead makes every later one look too old. So the wall
+//! clock is compared with the machine's uptime; when it runs ahead of that by more than an hour,
+//! nothing is appended until it is set back, or an operator confirms it
+//! (`log.clock_confirmed_until`). A clock that falls behind does no such harm, because log time
+//! never goes back.
 //!
-//! Both are kept in a file, so that a restart is no confirmation. Across a reboot there is nothing to compare with.
+//! Both are kept in a file, so that a restart is no confirmation. Across a reboot there is nothing
+//! to compare with.
 
 use std::fmt;
 use std::io;
@@ -73,7 +76,8 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// What the file in `dir` says, if it can be read. It is a safeguard only: without it nothing is wrong.
+    /// What the file in `dir` says, if it can be read. It is a safeguard only: without it nothing
+    /// is wrong.
     pub(super) fn load(dir: &Path) -> Option<Kept> {
         let bytes = std::fs::read(dir.join(FILE)).ok()?;
         serde_json::from_slice(&bytes).ok()

@@ -1,9 +1,11 @@
-//! The log that is open now. After a write has failed it is opened again in this process, as a restart would do it.
+//! The log that is open now. After a write has failed it is opened again in this process, as a
+//! restart would do it.
 //!
-//! What a failed write left on disk is not known: nothing, a part, or all of it. Opening the log answers that, since it
-//! reads the journals, cuts what is torn, and compares every partition with its acknowledged end. So the old engine is
-//! closed and everything is read anew; nothing that was in memory is trusted, but the acknowledged ends, which may be newer
-//! than those on disk. Whoever had an append refused sends it again or reloads, as after a restart.
+//! What a failed write left on disk is not known: nothing, a part, or all of it. Opening the log
+//! answers that, since it reads the journals, cuts what is torn, and compares every partition with
+//! its acknowledged end. So the old engine is closed and everything is read anew; nothing that was
+//! in memory is trusted, but the acknowledged ends, which may be newer than those on disk. Whoever
+//! had an append refused sends it again or reloads, as after a restart.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,8 +1,10 @@
 //! What was acknowledged, kept outside the storage engine.
 //!
-//! The engine opens without an error when its journal is damaged in the middle, and drops what follows. This file remembers
-//! how far each partition reached, so that a log that comes back shorter is seen. It has two slots that are written in turn, each one line
-//! with its checksum: if the machine stops while one is written, the other still holds what was acknowledged a moment before.
+//! The engine opens without an error when its journal is damaged in the middle, and drops what
+//! follows. This file remembers how far each partition reached, so that a log that comes back
+//! shorter is seen. It has two slots that are written in turn, each one line with its checksum: if
+//! the machine stops while one is written, the other still holds what was acknowledged a moment
+//! before.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -41,7 +43,8 @@ impl EndsFile {
         dir.join("acknowledged")
     }
 
-    /// Creates the file, or replaces it by one that has room for other partitions. Durable when it returns.
+    /// Creates the file, or replaces it by one that has room for other partitions. Durable when it
+    /// returns.
     pub(super) fn create(dir: &Path, ends: Ends) -> io::Result<EndsFile> {
         let partitions: usize = ends.values().map(Vec::len).sum();
         let names: usize = ends.keys().map(|name| name.len() + 8).sum();

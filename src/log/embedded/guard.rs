@@ -1,5 +1,6 @@
-//! What keeps a record from being written: a disk that is nearly full, a clock that jumped. Both are found out before
-//! the storage engine is asked, so that a refusal leaves nothing half done and passes by itself.
+//! What keeps a record from being written: a disk that is nearly full, a clock that jumped. Both
+//! are found out before the storage engine is asked, so that a refusal leaves nothing half done and
+//! passes by itself.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,9 @@ use crate::log::{LogError, Refusal, Topic};
 use crate::ops::clock::Clock;
 use crate::ops::log_throttle::LogThrottle;
 
-/// This share of a disk is kept free, a twentieth, within the bounds below: for the engine's background work (what is in memory
-/// becomes a table, and tables that are rewritten exist twice for a while), and for the tables beside the log.
+/// This share of a disk is kept free, a twentieth, within the bounds below: for the engine's
+/// background work (what is in memory becomes a table, and tables that are rewritten exist twice
+/// for a while), and for the tables beside the log.
 const RESERVE_SHARE: u64 = 20;
 const RESERVE_BYTES_MIN: u64 = 128 << 20;
 const RESERVE_BYTES_MAX: u64 = 512 << 20;
@@ -89,10 +91,11 @@ impl Guard {
         })
     }
 
-    /// How many bytes of a topic may be written. A disk that cannot be asked is left to the write itself.
+    /// How many bytes of a topic may be written. A disk that cannot be asked is left to the write
+    /// itself.
     ///
-    /// What rating emits may use half of the reserve: events that were acknowledged are still rated and posted when new ones are
-    /// refused.
+    /// What rating emits may use half of the reserve: events that were acknowledged are still rated
+    /// and posted when new ones are refused.
     pub(super) fn room(&self, topic: Topic) -> u64 {
         let Ok(space) = self.disk.space() else {
             return u64::MAX;
@@ -136,8 +139,8 @@ fn full_text(space: Space) -> String {
     )
 }
 
-/// What is wrong with the disk or the clock of the log in `dir`, as a process beside its owner can see it; with what to do.
-/// A clock that the operator has confirmed is none.
+/// What is wrong with the disk or the clock of the log in `dir`, as a process beside its owner can
+/// see it; with what to do. A clock that the operator has confirmed is none.
 pub fn faults(dir: &Path, clock: &dyn Clock, confirmed_until: Option<Millis>) -> Vec<String> {
     let mut faults = Vec::new();
     if let Ok(space) = DiskOf(dir.to_owned()).space()

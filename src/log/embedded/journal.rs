@@ -1,8 +1,10 @@
-//! A look at the engine's journals before it opens them. The engine cuts a journal at the first write that it cannot read and says nothing of it:
-//! here we find out beforehand what will be cut, tell the torn write of a crash from damage, and keep a copy of what is damaged.
+//! A look at the engine's journals before it opens them. The engine cuts a journal at the first
+//! write that it cannot read and says nothing of it: here we find out beforehand what will be cut,
+//! tell the torn write of a crash from damage, and keep a copy of what is damaged.
 //!
-//! Reads the journal of fjall 3 (format version 3): batches of `Start`, items, `End` with a checksum and the bytes `FJL\x03`.
-//! Nothing here decides what the log holds: that is the engine's replay, and the noted ends.
+//! Reads the journal of fjall 3 (format version 3): batches of `Start`, items, `End` with a
+//! checksum and the bytes `FJL\x03`. Nothing here decides what the log holds: that is the engine's
+//! replay, and the noted ends.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,8 @@ pub(super) struct Tail {
     pub(super) at: u64,
     /// How many there are; zeros at the end do not count, they are room for later writes.
     pub(super) bytes: u64,
-    /// True when this is not the write that a crash tore: complete writes follow, or the journal was complete once.
+    /// True when this is not the write that a crash tore: complete writes follow, or the journal
+    /// was complete once.
     pub(super) is_damage: bool,
 }
 

@@ -1,4 +1,5 @@
-//! What the log knows of itself: its epoch and its topics' ids. Written once when it is created (and when a topic is added).
+//! What the log knows of itself: its epoch and its topics' ids. Written once when it is created
+//! (and when a topic is added).
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,17 +1,19 @@
-//! The embedded log: durable, partitioned, on local disk, in one process. fjall stores it; this module adds what fjall does not
-//! promise.
+//! The embedded log: durable, partitioned, on local disk, in one process. fjall stores it; this
+//! module adds what fjall does not promise.
 //!
 //! ```text
 //! append ─▶ bounded queue ─▶ writer thread: one fjall batch for all that waits, fsync ─▶ acknowledged, readable
 //!                                     └──▶ keeper thread: notes each partition's end in `acknowledged`, at least every 100 ms
 //! ```
-//! - Every record carries a checksum that is seeded with its offset; a wrong one, or a missing offset, is [`LogError::Damaged`], never skipped.
-//! - That is an error to the reader of that record only: all other records can be read, and new ones appended.
+//! - Every record carries a checksum that is seeded with its offset; a wrong one, or a missing
+//!   offset, is [`LogError::Damaged`], never skipped.
+//! - That is an error to the reader of that record only: all other records can be read, and new
+//!   ones appended.
 //! - A partition that opens shorter than its noted end is damaged and halts; the others go on.
-//! - Nothing is written while the disk is nearly full or the clock has jumped ahead: appends are refused ([`LogError::Refused`]), and
-//!   go on by themselves when that has passed.
-//! - Once a write has failed, nothing more is written until the log is opened again, because what the disk then
-//!   holds is not known. The keeper opens it again in this process (`current`).
+//! - Nothing is written while the disk is nearly full or the clock has jumped ahead: appends are
+//!   refused ([`LogError::Refused`]), and go on by themselves when that has passed.
+//! - Once a write has failed, nothing more is written until the log is opened again, because what
+//!   the disk then holds is not known. The keeper opens it again in this process (`current`).
 
 mod clockwork;
 mod current;
@@ -74,8 +76,9 @@ pub struct EmbeddedLog {
 }
 
 impl EmbeddedLog {
-    /// Opens the log in `dir`, or creates it there, as of epoch 0, with the topics of `specs`. Blocks on the disk. Damaged
-    /// partitions do not keep the others from opening: the report names them.
+    /// Opens the log in `dir`, or creates it there, as of epoch 0, with the topics of `specs`.
+    /// Blocks on the disk. Damaged partitions do not keep the others from opening: the report names
+    /// them.
     pub fn open(
         dir: &Path,
         specs: &[TopicSpec],
@@ -140,7 +143,8 @@ impl EmbeddedLog {
         })
     }
 
-    /// Writes what waits, notes the ends, and takes nothing more. Reading goes on until the log is dropped.
+    /// Writes what waits, notes the ends, and takes nothing more. Reading goes on until the log is
+    /// dropped.
     pub async fn close(&self) {
         let threads = self.stop();
         let joined = tokio::task::spawn_blocking(move || join(threads)).await;
@@ -155,8 +159,9 @@ impl EmbeddedLog {
         std::mem::take(&mut *lock(&self.threads))
     }
 
-    /// Removes what is older than its topic's retention at `now`; the newest record of a partition always stays. Done every five minutes by
-    /// the log itself, by a time that follows the clock only slowly.
+    /// Removes what is older than its topic's retention at `now`; the newest record of a partition
+    /// always stays. Done every five minutes by the log itself, by a time that follows the clock
+    /// only slowly.
     pub async fn enforce_retention(&self, now: Millis) -> Result<Removed, LogError> {
         let shared = self.current.get()?;
         blocking(move || shared.enforce_retention(now)).await
@@ -279,7 +284,8 @@ impl Log for EmbeddedLog {
         limit: ReadLimit,
         wait: Duration,
     ) -> Result<Vec<Record>, LogError> {
-        // Whoever waits does not hold the log: it may have to be opened again meanwhile, which ends the wait.
+        // Whoever waits does not hold the log: it may have to be opened again meanwhile, which ends
+        // the wait.
         let (mut ends, end) = self.current.get()?.ends(topic, partition, from)?;
         if end == from {
             let more = ends.wait_for(|end| *end > from.0);

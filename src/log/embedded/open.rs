@@ -135,7 +135,8 @@ impl Opening<'_> {
         })
     }
 
-    /// What the log says of itself, checked against what is wanted; nothing of either if there is none yet.
+    /// What the log says of itself, checked against what is wanted; nothing of either if there is
+    /// none yet.
     fn known(
         &self,
         specs: &[TopicSpec],
@@ -352,7 +353,8 @@ struct Engine<'a> {
     db: &'a Database,
     meta: &'a Meta,
     ends: &'a Ends,
-    /// A journal that was damaged may have left a hole that no end shows. As long as its copy is kept, nobody has mended it.
+    /// A journal that was damaged may have left a hole that no end shows. As long as its copy is
+    /// kept, nobody has mended it.
     look_for_holes: bool,
 }
 

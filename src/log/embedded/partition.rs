@@ -18,7 +18,8 @@ const LOOKED_PAST_MAX: u64 = 10_000;
 /// How many damaged records of a partition are remembered, so that each is reported once.
 const REPORTED_MAX: usize = 1_000;
 
-/// Passes of retention until the space of what it removed is free: what was in memory is made a table, that is dropped, and it is deleted.
+/// Passes of retention until the space of what it removed is free: what was in memory is made a
+/// table, that is dropped, and it is deleted.
 const FREE_PASSES: u8 = 3;
 
 /// One partition.
@@ -109,8 +110,8 @@ impl PartitionLog {
         self.damage.get().map(String::as_str)
     }
 
-    /// One record cannot be read. That is an error to whoever needs it; all other records can still be
-    /// read, and new ones appended.
+    /// One record cannot be read. That is an error to whoever needs it; all other records can still
+    /// be read, and new ones appended.
     fn record_damaged(&self, offset: Offset, what: String) -> LogError {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         if reported.len() < REPORTED_MAX && reported.insert(offset) {
@@ -257,9 +258,10 @@ impl PartitionLog {
         Ok(None)
     }
 
-    /// The first offset to keep if everything taken before `cutoff` may go: the newest record always stays, so that a checkpoint's fingerprint
-    /// can be checked. Found by halving, as append times ascend but for small steps back. A record that cannot be read is as old as the next one
-    /// that can.
+    /// The first offset to keep if everything taken before `cutoff` may go: the newest record
+    /// always stays, so that a checkpoint's fingerprint can be checked. Found by halving, as append
+    /// times ascend but for small steps back. A record that cannot be read is as old as the next
+    /// one that can.
     fn first_kept(&self, cutoff: Millis) -> Result<Offset, LogError> {
         let bounds = self.bounds()?;
         let (mut low, mut high) = (bounds.start.0, bounds.end.0.saturating_sub(1));
@@ -273,7 +275,8 @@ impl PartitionLog {
         Ok(Offset(low))
     }
 
-    /// Begins the partition at the first record to keep; returns how many are gone. Their space is freed later.
+    /// Begins the partition at the first record to keep; returns how many are gone. Their space is
+    /// freed later.
     pub(super) fn shorten(&self, cutoff: Millis) -> Result<u64, LogError> {
         let before = self.extent().start;
         let start = self.first_kept(cutoff)?;
@@ -284,11 +287,12 @@ impl PartitionLog {
         Ok(start.0.saturating_sub(before.0))
     }
 
-    /// Gives back the disk space of what lies before the start: whole tables, at once. What shares a table with younger records stays
-    /// until they are old too, unseen.
+    /// Gives back the disk space of what lies before the start: whole tables, at once. What shares
+    /// a table with younger records stays until they are old too, unseen.
     ///
-    /// The engine deletes dropped tables only when it has written others since, and what was still in memory becomes a table only now, to be dropped
-    /// in turn. So this is done in several passes.
+    /// The engine deletes dropped tables only when it has written others since, and what was still
+    /// in memory becomes a table only now, to be dropped in turn. So this is done in several
+    /// passes.
     pub(super) fn free_space(&self) -> Result<(), LogError> {
         let owed = self.passes_owed.load(Ordering::Acquire);
         if owed == 0 || self.damage().is_some() {
@@ -304,7 +308,8 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Looks at every key for holes, and halts the partition if there is one, without reading values where that can be avoided.
+    /// Looks at every key for holes, and halts the partition if there is one, without reading
+    /// values where that can be avoided.
     pub(super) fn check_complete(&self) -> Result<(), LogError> {
         let bounds = self.extent();
         let mut next = bounds.start;

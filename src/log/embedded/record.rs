@@ -3,8 +3,9 @@
 //! ```text
 //! version:u8 (1)  checksum:u64 LE  append_time:i64 LE  key  n  (name value)*  value
 //! ```
-//! `key` is 0 for none, else its length + 1 and its bytes; `n`, names and header values have varint lengths; the value is the rest.
-//! The checksum is XXH3-64 of everything after it, seeded with the offset, so that a record in another's place is found too.
+//! `key` is 0 for none, else its length + 1 and its bytes; `n`, names and header values have varint
+//! lengths; the value is the rest. The checksum is XXH3-64 of everything after it, seeded with the
+//! offset, so that a record in another's place is found too.
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;

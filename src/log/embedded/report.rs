@@ -19,7 +19,8 @@ pub struct OpenReport {
     pub cut: Vec<CutJournal>,
     /// Every partition, in the order of topics and partitions.
     pub partitions: Vec<PartitionReport>,
-    /// How much older than the clock the newest record is; negative: the clock is behind. `None`: there is no record.
+    /// How much older than the clock the newest record is; negative: the clock is behind. `None`:
+    /// there is no record.
     pub newest_behind_clock_ms: Option<i64>,
 }
 
@@ -30,8 +31,8 @@ pub struct CutJournal {
     pub file: PathBuf,
     /// How many bytes were cut.
     pub bytes: u64,
-    /// Where the file was kept as it had been: only if complete writes followed the cut, so that this is damage and not
-    /// the write that a crash tore.
+    /// Where the file was kept as it had been: only if complete writes followed the cut, so that
+    /// this is damage and not the write that a crash tore.
     pub kept: Option<PathBuf>,
 }
 
@@ -44,8 +45,8 @@ pub struct PartitionReport {
     pub partition: Partition,
     /// What it holds.
     pub bounds: Bounds,
-    /// Records behind the last acknowledged end that was noted. They are whole and are kept: they were written, and most likely
-    /// acknowledged, in the last moments before the process ended.
+    /// Records behind the last acknowledged end that was noted. They are whole and are kept: they
+    /// were written, and most likely acknowledged, in the last moments before the process ended.
     pub beyond_noted_end: u64,
     /// Why the partition must halt, if it must.
     pub damage: Option<String>,
@@ -119,7 +120,8 @@ impl fmt::Display for OpenReport {
     }
 }
 
-/// Why a log was not opened. None of it goes away by trying again, but [`OpenError::Locked`] when the other process ends.
+/// Why a log was not opened. None of it goes away by trying again, but [`OpenError::Locked`] when
+/// the other process ends.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.

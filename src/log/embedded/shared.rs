@@ -103,7 +103,8 @@ impl Shared {
         self.check_alive()
     }
 
-    /// The end of a partition as it moves on, and as it is now; fails unless `from` is within its bounds or right behind them.
+    /// The end of a partition as it moves on, and as it is now; fails unless `from` is within its
+    /// bounds or right behind them.
     pub(super) fn ends(
         &self,
         topic: Topic,
@@ -132,8 +133,8 @@ impl Shared {
         file.write(ends)
     }
 
-    /// Removes what is older than its topic's retention, on every partition that is not damaged. A partition that fails does
-    /// not keep the others from it; the first failure is returned.
+    /// Removes what is older than its topic's retention, on every partition that is not damaged. A
+    /// partition that fails does not keep the others from it; the first failure is returned.
     pub(super) fn enforce_retention(&self, now: Millis) -> Result<Removed, LogError> {
         let mut removed = Removed::default();
         let mut failure = None;
@@ -147,7 +148,8 @@ impl Shared {
                 }
             }
         }
-        // The new starts are durable before anything is gone: else the log would open with a hole at its start.
+        // The new starts are durable before anything is gone: else the log would open with a hole
+        // at its start.
         self.note_ends()
             .map_err(|error| self.fail(format!("cannot write the new starts: {error}")))?;
         for partition in self.topics.values().flat_map(|log| &log.partitions) {
@@ -157,7 +159,8 @@ impl Shared {
     }
 }
 
-/// What to note of a partition. A damaged one is shorter than what was acknowledged: the note stays, so that it is found damaged again.
+/// What to note of a partition. A damaged one is shorter than what was acknowledged: the note
+/// stays, so that it is found damaged again.
 fn noted(before: (u64, u64), extent: Bounds) -> (u64, u64) {
     (before.0.max(extent.start.0), before.1.max(extent.end.0))
 }

@@ -1,4 +1,5 @@
-//! The writer: one thread that makes appends durable in groups, and one that notes how far they came.
+//! The writer: one thread that makes appends durable in groups, and one that notes how far they
+//! came.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -135,8 +136,8 @@ fn write_failure(error: &fjall::Error) -> String {
     }
 }
 
-/// Notes the acknowledged ends after each group, enforces retention from time to time, and opens the log again after a
-/// write has failed, until the writer is gone.
+/// Notes the acknowledged ends after each group, enforces retention from time to time, and opens
+/// the log again after a write has failed, until the writer is gone.
 pub(super) fn keep(current: &Current, groups: &Receiver<()>, every: Duration) {
     let mut retention_at = Instant::now() + every;
     let mut mender = Mender::default();

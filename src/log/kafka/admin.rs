@@ -1,4 +1,5 @@
-//! What the topics are in the cluster: describing, creating, changing them. What they should be is [`plan`](super::plan)'s.
+//! What the topics are in the cluster: describing, creating, changing them. What they should be is
+//! [`plan`](super::plan)'s.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -71,12 +72,14 @@ pub struct TopicConfig {
     pub setting: Setting,
     /// Its value, as Kafka writes it.
     pub value: String,
-    /// Whether it is set on the topic itself; else it is the cluster's default, which somebody may change.
+    /// Whether it is set on the topic itself; else it is the cluster's default, which somebody may
+    /// change.
     pub is_own: bool,
 }
 
-/// Remembers what librdkafka complained of last: a request that cannot reach a broker only says that time ran out. The request's own error
-/// repeats it, so it is not said here as well; librdkafka would say it twenty times a second.
+/// Remembers what librdkafka complained of last: a request that cannot reach a broker only says
+/// that time ran out. The request's own error repeats it, so it is not said here as well;
+/// librdkafka would say it twenty times a second.
 #[derive(Default)]
 struct Complaints(Mutex<Option<String>>);
 
@@ -130,7 +133,8 @@ impl Admin {
         self.settings.topic_name(topic)
     }
 
-    /// A topic's id, partitions and copies, by its name in the cluster; `None` if there is no such topic.
+    /// A topic's id, partitions and copies, by its name in the cluster; `None` if there is no such
+    /// topic.
     pub async fn describe(&self, name: &str) -> Result<Option<TopicState>, KafkaFault> {
         let state = self
             .ask("describing", name, |client, name| {

@@ -12,7 +12,8 @@ use super::{KafkaFault, refused_settings};
 use crate::domain::position::{Offset, Partition};
 use crate::log::{Bounds, LogError};
 
-/// Asks for the bounds of partitions, with a client that is replaced when it has learned something wrong.
+/// Asks for the bounds of partitions, with a client that is replaced when it has learned something
+/// wrong.
 pub(super) struct Asker {
     settings: KafkaSettings,
     client: Mutex<Arc<BaseConsumer<Says>>>,
@@ -70,8 +71,8 @@ impl Asker {
         place.clone()
     }
 
-    /// A client that asked for bounds while the brokers were away remembers that there is no such partition, and says so for
-    /// minutes after they are back. A new one knows better.
+    /// A client that asked for bounds while the brokers were away remembers that there is no such
+    /// partition, and says so for minutes after they are back. A new one knows better.
     fn failed(&self, error: &KafkaError, asked: &Arc<BaseConsumer<Says>>) -> LogError {
         use RDKafkaErrorCode as Code;
         let is_outdated = matches!(

@@ -15,7 +15,8 @@ pub(super) struct Says {
 }
 
 impl ClientContext for Says {
-    /// What librdkafka writes about single connections is for whoever looks for it; what matters comes through `error` as well.
+    /// What librdkafka writes about single connections is for whoever looks for it; what matters
+    /// comes through `error` as well.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let client = self.client;
         if facility == "FATAL" {
@@ -45,7 +46,8 @@ impl ClientContext for Says {
     }
 }
 
-/// The same of the same kind of client is said once in a while: while brokers are away, every client tells so several times a second.
+/// The same of the same kind of client is said once in a while: while brokers are away, every
+/// client tells so several times a second.
 static LATELY: LogThrottle<(&str, Option<i32>)> = LogThrottle::new();
 
 /// What to do about an error.

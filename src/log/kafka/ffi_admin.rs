@@ -1,9 +1,11 @@
 //! librdkafka's requests about topics.
 //!
-//! The crate's own `AdminClient` will not do: it knows no topic ids, changes a topic's settings only all at once, hides why settings cannot
-//! be read, and never serves its client's main queue, so that what librdkafka complains of piles up there unheard.
+//! The crate's own `AdminClient` will not do: it knows no topic ids, changes a topic's settings
+//! only all at once, hides why settings cannot be read, and never serves its client's main queue,
+//! so that what librdkafka complains of piles up there unheard.
 //!
-//! All calls wait for their answer: call them where waiting is allowed, with a client that somebody else polls.
+//! All calls wait for their answer: call them where waiting is allowed, with a client that somebody
+//! else polls.
 
 #![expect(unsafe_code, reason = "librdkafka's C interface")]
 
@@ -16,13 +18,15 @@ use rdkafka::bindings as rd;
 use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-/// How much longer than the request's own time-out its answer is waited for: librdkafka answers every request, if only with a time-out.
+/// How much longer than the request's own time-out its answer is waited for: librdkafka answers
+/// every request, if only with a time-out.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
 
 /// What a topic is, in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicState {
-    /// Its id: another one means that the topic was deleted and created again. Empty if the broker gives topics no ids.
+    /// Its id: another one means that the topic was deleted and created again. Empty if the broker
+    /// gives topics no ids.
     pub id: String,
     /// How many partitions it has.
     pub partitions: u32,
@@ -81,7 +85,8 @@ impl<T> Owned<T> {
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: `new` was given a pointer that is ours alone and is freed with this function; that happens here only.
+        // SAFETY: `new` was given a pointer that is ours alone and is freed with this function;
+        // that happens here only.
         unsafe { (self.free)(self.get()) }
     }
 }
@@ -99,11 +104,13 @@ pub(super) fn describe<C: ClientContext>(
     let topics = Owned::new(topics, rd::rd_kafka_TopicCollection_destroy)?;
     let native = client.native_ptr();
     let answer = request(client, timeout, |options, queue| {
-        // SAFETY: all of them live until the answer is there; librdkafka copies what it needs for longer.
+        // SAFETY: all of them live until the answer is there; librdkafka copies what it needs for
+        // longer.
         unsafe { rd::rd_kafka_DescribeTopics(native, topics.get(), options, queue) }
     })?;
-    // SAFETY: the event is an answer without error. Its result and the list in it live as long as the event; librdkafka gives null for an
-    // event of another kind, and `slice` takes that as empty.
+    // SAFETY: the event is an answer without error. Its result and the list in it live as long as
+    // the event; librdkafka gives null for an event of another kind, and `slice` takes that as
+    // empty.
     let described = unsafe {
         let result = rd::rd_kafka_event_DescribeTopics_result(answer.get());
         let mut count = 0;
@@ -125,7 +132,8 @@ pub(super) fn describe<C: ClientContext>(
 unsafe fn topic_state(
     topic: *const rd::rd_kafka_TopicDescription_t,
 ) -> Result<Option<TopicState>, Refusal> {
-    // SAFETY: everything that is asked for lies in the description; the functions accept a null error.
+    // SAFETY: everything that is asked for lies in the description; the functions accept a null
+    // error.
     unsafe {
         let error = rd::rd_kafka_TopicDescription_error(topic);
         match RDKafkaErrorCode::from(rd::rd_kafka_error_code(error)) {
@@ -183,13 +191,15 @@ pub(super) fn set<C: ClientContext>(
     let mut resources = [resource.get()];
     let native = client.native_ptr();
     let answer = request(client, timeout, |options, queue| {
-        // SAFETY: one resource; all of them live until the answer is there; librdkafka copies what it needs for longer.
+        // SAFETY: one resource; all of them live until the answer is there; librdkafka copies what
+        // it needs for longer.
         unsafe {
             rd::rd_kafka_IncrementalAlterConfigs(native, resources.as_mut_ptr(), 1, options, queue);
         }
     })?;
-    // SAFETY: the event is an answer without error. Its result and the list in it live as long as the event; librdkafka gives null for an
-    // event of another kind, and `slice` takes that as empty.
+    // SAFETY: the event is an answer without error. Its result and the list in it live as long as
+    // the event; librdkafka gives null for an event of another kind, and `slice` takes that as
+    // empty.
     unsafe {
         let result = rd::rd_kafka_event_IncrementalAlterConfigs_result(answer.get());
         let mut count = 0;
@@ -223,12 +233,14 @@ pub(super) fn settings<C: ClientContext>(
     let mut resources = [resource.get()];
     let native = client.native_ptr();
     let answer = request(client, timeout, |options, queue| {
-        // SAFETY: one resource; all of them live until the answer is there; librdkafka copies what it needs for longer.
+        // SAFETY: one resource; all of them live until the answer is there; librdkafka copies what
+        // it needs for longer.
         unsafe { rd::rd_kafka_DescribeConfigs(native, resources.as_mut_ptr(), 1, options, queue) }
     })?;
     let mut all = Vec::new();
-    // SAFETY: the event is an answer without error. Its result and the lists in it live as long as the event; librdkafka gives null for an
-    // event of another kind, and `slice` takes that as empty.
+    // SAFETY: the event is an answer without error. Its result and the lists in it live as long as
+    // the event; librdkafka gives null for an event of another kind, and `slice` takes that as
+    // empty.
     unsafe {
         let result = rd::rd_kafka_event_DescribeConfigs_result(answer.get());
         let mut count = 0;
@@ -298,11 +310,13 @@ pub(super) fn create<C: ClientContext>(
     let mut topics = [topic.get()];
     let native = client.native_ptr();
     let answer = request(client, timeout, |options, queue| {
-        // SAFETY: one topic; all of them live until the answer is there; librdkafka copies what it needs for longer.
+        // SAFETY: one topic; all of them live until the answer is there; librdkafka copies what it
+        // needs for longer.
         unsafe { rd::rd_kafka_CreateTopics(native, topics.as_mut_ptr(), 1, options, queue) }
     })?;
-    // SAFETY: the event is an answer without error. Its result and the list in it live as long as the event; librdkafka gives null for an
-    // event of another kind, and `slice` takes that as empty.
+    // SAFETY: the event is an answer without error. Its result and the list in it live as long as
+    // the event; librdkafka gives null for an event of another kind, and `slice` takes that as
+    // empty.
     unsafe {
         let result = rd::rd_kafka_event_CreateTopics_result(answer.get());
         let mut count = 0;
@@ -326,8 +340,8 @@ fn new_topic(
     let name = CString::new(name)?;
     let partitions = c_int::try_from(partitions).unwrap_or(c_int::MAX);
     let mut reason = [0; 512];
-    // SAFETY: the name ends with a zero and is copied; librdkafka writes a text that ends with a zero into `reason`, and no more than its
-    // length, when it gives null.
+    // SAFETY: the name ends with a zero and is copied; librdkafka writes a text that ends with a
+    // zero into `reason`, and no more than its length, when it gives null.
     unsafe {
         let topic = rd::rd_kafka_NewTopic_new(
             name.as_ptr(),
@@ -415,7 +429,8 @@ fn options<C: ClientContext>(
     let options = unsafe { rd::rd_kafka_AdminOptions_new(client.native_ptr(), any) };
     let options = Owned::new(options, rd::rd_kafka_AdminOptions_destroy)?;
     let mut reason = [0; 512];
-    // SAFETY: the options are alive; librdkafka writes a text that ends with a zero into `reason`, and no more than its length.
+    // SAFETY: the options are alive; librdkafka writes a text that ends with a zero into `reason`,
+    // and no more than its length.
     let (code, reason) = unsafe {
         let code = rd::rd_kafka_AdminOptions_set_request_timeout(
             options.get(),

@@ -1,4 +1,5 @@
-//! Topics of gateways, read by the same kind of readers as our own; but nothing is expected of them.
+//! Topics of gateways, read by the same kind of readers as our own; but nothing is expected of
+//! them.
 
 use std::time::Duration;
 

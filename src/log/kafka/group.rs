@@ -1,7 +1,8 @@
 //! Which partitions are ours: membership in a consumer group.
 //!
-//! A member reads nothing; its partitions are assigned to it at their end and paused at once. What it learns it tells through a channel.
-//! A revoked partition stays its own until [`Member::release`]: the rebalance waits for that while polling goes on, so whoever works on the
+//! A member reads nothing; its partitions are assigned to it at their end and paused at once. What
+//! it learns it tells through a channel. A revoked partition stays its own until
+//! [`Member::release`]: the rebalance waits for that while polling goes on, so whoever works on the
 //! partition can finish what is under way. A lost partition has another owner already.
 
 use std::sync::Arc;
@@ -51,8 +52,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// Joins the group of a role, which shares out the partitions of a topic (by its name in the cluster). `drain` is how long it may
-    /// take until revoked partitions are released.
+    /// Joins the group of a role, which shares out the partitions of a topic (by its name in the
+    /// cluster). `drain` is how long it may take until revoked partitions are released.
     pub fn join(
         settings: &KafkaSettings,
         role: &str,
@@ -93,12 +94,14 @@ impl Member {
     pub fn release(&self, partitions: &[Partition]) {
         let list = list(&self.topic, partitions);
         if let Err(error) = self.consumer.incremental_unassign(&list) {
-            // It was lost meanwhile, or the client has stopped: either is told by an event of its own.
+            // It was lost meanwhile, or the client has stopped: either is told by an event of its
+            // own.
             tracing::warn!(event = "group.release", ?partitions, %error);
         }
     }
 
-    /// Tells the group where each partition stands. Nobody resumes from it; it is there for tools that show lag.
+    /// Tells the group where each partition stands. Nobody resumes from it; it is there for tools
+    /// that show lag.
     pub fn commit(&self, positions: &[(Partition, Offset)]) {
         let mut list = TopicPartitionList::new();
         for (partition, next) in positions {
@@ -112,8 +115,9 @@ impl Member {
         }
     }
 
-    /// Leaves the group, so that others take over at once (a static member keeps its place until its session ends). Work on
-    /// every partition must have ended. A broker that does not answer is not waited for: then the session's end does it.
+    /// Leaves the group, so that others take over at once (a static member keeps its place until
+    /// its session ends). Work on every partition must have ended. A broker that does not answer is
+    /// not waited for: then the session's end does it.
     pub async fn leave(mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(poller) = self.poller.take() {
@@ -255,7 +259,8 @@ impl Membership {
         partitions: Vec<Partition>,
     ) {
         let mut at_end = list.clone();
-        // A member reads nothing. The end, rather than a committed position, so that nothing is asked or read for it.
+        // A member reads nothing. The end, rather than a committed position, so that nothing is
+        // asked or read for it.
         let placed = at_end.set_all_offsets(rdkafka::Offset::End);
         let assigned = placed
             .and_then(|()| consumer.incremental_assign(&at_end))

@@ -35,9 +35,9 @@ pub async fn members(settings: &KafkaSettings, role: &str) -> Result<Vec<String>
     asked.map_err(|error| KafkaFault::Unavailable(error.to_string()))?
 }
 
-/// A consumer group and its members. Blocks. A coordinator that is not ready yet (the cluster has just
-/// started, or moves the group to another broker) is asked again, for [`REQUEST_TIMEOUT`] in all:
-/// librdkafka hands its answer on as an error.
+/// A consumer group and its members. Blocks. A coordinator that is not ready yet (the cluster has
+/// just started, or moves the group to another broker) is asked again, for [`REQUEST_TIMEOUT`] in
+/// all: librdkafka hands its answer on as an error.
 pub(super) fn list_group(
     client: &BaseConsumer<Says>,
     group: &str,

@@ -2,10 +2,13 @@
 //!
 //! Three kinds of librdkafka clients, each doing one thing:
 //! - **producers** (one per topic) append, with all acknowledgements and idempotence;
-//! - **readers** read given partitions from given offsets, which are part of the assignment itself; they join no group;
-//! - **members** (one per role) belong to a consumer group, which shares the partitions out among workers; they read nothing.
+//! - **readers** read given partitions from given offsets, which are part of the assignment itself;
+//!   they join no group;
+//! - **members** (one per role) belong to a consumer group, which shares the partitions out among
+//!   workers; they read nothing.
 //!
-//! So a rebalance never moves a position, and beginning again at a checkpoint never disturbs the group.
+//! So a rebalance never moves a position, and beginning again at a checkpoint never disturbs the
+//! group.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,7 +59,8 @@ pub enum KafkaFault {
     Refused(String),
 }
 
-/// Settings that librdkafka refuses, by name. Its own text would repeat the value, which may be a secret.
+/// Settings that librdkafka refuses, by name. Its own text would repeat the value, which may be a
+/// secret.
 fn refused_settings(error: &KafkaError) -> KafkaFault {
     KafkaFault::Settings(match error {
         KafkaError::ClientConfig(_, problem, key, _) => {
@@ -68,8 +72,9 @@ fn refused_settings(error: &KafkaError) -> KafkaFault {
     })
 }
 
-/// For so long it is believed that a topic is still the one that it was. A topic that is deleted and created again under the same name
-/// in less time could be read from in between; see `KafkaLog::still_the_same`.
+/// For so long it is believed that a topic is still the one that it was. A topic that is deleted
+/// and created again under the same name in less time could be read from in between; see
+/// `KafkaLog::still_the_same`.
 const TOPIC_BELIEVED: Duration = Duration::from_secs(1);
 
 /// Kafka as the log.
@@ -93,7 +98,8 @@ pub type MayAdopt =
     Arc<dyn Fn(TopicInfo) -> BoxFuture<'static, Result<(), LogError>> + Send + Sync>;
 
 impl KafkaLog {
-    /// Connects. `specs` are what the topics should be; their largest records are the limit of [`Log::append`].
+    /// Connects. `specs` are what the topics should be; their largest records are the limit of
+    /// [`Log::append`].
     pub fn connect(
         settings: KafkaSettings,
         specs: Vec<TopicSpec>,
@@ -101,7 +107,8 @@ impl KafkaLog {
     ) -> Result<KafkaLog, KafkaFault> {
         let appender = |topic: Topic| Appender::new(settings.clone(), settings.topic_name(topic));
         let appenders: HashMap<_, _> = Topic::ALL.into_iter().map(|t| (t, appender(t))).collect();
-        // Settings that contradict those of producers are to be refused now, not when something is appended.
+        // Settings that contradict those of producers are to be refused now, not when something is
+        // appended.
         appenders[&Topic::UsageEvents].connect()?;
         Ok(KafkaLog {
             epoch,
@@ -116,8 +123,8 @@ impl KafkaLog {
         })
     }
 
-    /// For a process that keeps no positions (`serve`): it goes on with a topic that was deleted and
-    /// created again, if it may. Whoever rates or posts must not.
+    /// For a process that keeps no positions (`serve`): it goes on with a topic that was deleted
+    /// and created again, if it may. Whoever rates or posts must not.
     pub fn adopting_recreated_topics(self, may_adopt: MayAdopt) -> KafkaLog {
         KafkaLog {
             may_adopt: Some(may_adopt),
@@ -132,8 +139,9 @@ impl KafkaLog {
         self.lock().insert(topic, (info, long_ago));
     }
 
-    /// Whether a topic is still the one that was first seen. Before it is known that it is, nothing is read from it: the records of
-    /// another topic of the same name must not be taken for those that follow.
+    /// Whether a topic is still the one that was first seen. Before it is known that it is, nothing
+    /// is read from it: the records of another topic of the same name must not be taken for those
+    /// that follow.
     async fn still_the_same(&self, topic: Topic) -> Result<(), LogError> {
         let known = self.lock().get(&topic).cloned();
         if let Some((_, confirmed)) = &known
@@ -256,8 +264,8 @@ impl KafkaLog {
         }
     }
 
-    /// Out of range is final only if this is still the same topic, and if the bounds say so too: a broker that has just taken over
-    /// may not know its end yet.
+    /// Out of range is final only if this is still the same topic, and if the bounds say so too: a
+    /// broker that has just taken over may not know its end yet.
     async fn out_of_range(&self, topic: Topic, partition: Partition, wanted: Offset) -> LogError {
         self.doubt(topic);
         if let Err(error) = self.still_the_same(topic).await {
@@ -294,7 +302,8 @@ impl Log for KafkaLog {
 
     async fn topic(&self, topic: Topic) -> Result<TopicInfo, LogError> {
         let info = self.describe(topic).await?;
-        // The first answer is what this process reads for the rest of its life. Whoever asks compares with what they have recorded.
+        // The first answer is what this process reads for the rest of its life. Whoever asks
+        // compares with what they have recorded.
         self.lock()
             .entry(topic)
             .or_insert_with(|| (info.clone(), Instant::now()));

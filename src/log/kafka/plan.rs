@@ -1,7 +1,9 @@
-//! What the topics should be, and how they come to be it: differences, what of them is mended, and what is refused.
+//! What the topics should be, and how they come to be it: differences, what of them is mended, and
+//! what is refused.
 //!
-//! Mended is what takes nothing away from what the log holds: a missing topic, and most settings. Refused is what would change where records
-//! lie or what their times mean. A topic with a refused difference is left as it is, because what is right for the others depends on it.
+//! Mended is what takes nothing away from what the log holds: a missing topic, and most settings.
+//! Refused is what would change where records lie or what their times mean. A topic with a refused
+//! difference is left as it is, because what is right for the others depends on it.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,8 +16,8 @@ use crate::log::Topic;
 use crate::log::rejected::largest_reject;
 use crate::log::topics::{Cleanup, Timestamps, TopicSpec};
 
-/// Batches of this size are what clients send by themselves, whatever the largest record: it is the limit that Java's client has from the
-/// start, and more than librdkafka's.
+/// Batches of this size are what clients send by themselves, whatever the largest record: it is the
+/// limit that Java's client has from the start, and more than librdkafka's.
 const CLIENT_BATCH_BYTES: usize = 1024 * 1024;
 /// What a batch takes beside the keys, values and headers in it.
 const BATCH_OVERHEAD_BYTES: usize = 64 * 1024;
@@ -98,7 +100,8 @@ pub struct Applied {
     pub left: Vec<Difference>,
 }
 
-/// The largest batch of a topic, as Kafka's `max.message.bytes` has it. What the broker takes as an event must also fit when it is rejected.
+/// The largest batch of a topic, as Kafka's `max.message.bytes` has it. What the broker takes as an
+/// event must also fit when it is rejected.
 pub fn largest_batch(spec: &TopicSpec, specs: &[TopicSpec]) -> usize {
     let events = specs.iter().find(|spec| spec.topic == Topic::UsageEvents);
     let needed = match (spec.topic, events) {
@@ -267,14 +270,16 @@ fn leave_alone_if_refused(mut all: Vec<Difference>) -> Vec<Difference> {
 }
 
 impl Admin {
-    /// What differs between the topics' files and the cluster, in the order of `specs`. Changes nothing.
+    /// What differs between the topics' files and the cluster, in the order of `specs`. Changes
+    /// nothing.
     pub async fn check(&self, specs: &[TopicSpec]) -> Result<Vec<Difference>, KafkaFault> {
         self.compare(&self.with_cuts_like_events(specs).await?)
             .await
     }
 
-    /// The topics' files, but with as many partitions of `ledger.cuts` as the cluster's `usage.events` has,
-    /// whatever its file says: that topic may be from before `ledger.cuts`, and raters need as many.
+    /// The topics' files, but with as many partitions of `ledger.cuts` as the cluster's
+    /// `usage.events` has, whatever its file says: that topic may be from before `ledger.cuts`, and
+    /// raters need as many.
     async fn with_cuts_like_events(
         &self,
         specs: &[TopicSpec],
@@ -324,8 +329,8 @@ impl Admin {
         }))
     }
 
-    /// Creates what is missing and changes what may be changed, and returns when the cluster shows it. Doing it again changes nothing; several
-    /// at once do no harm.
+    /// Creates what is missing and changes what may be changed, and returns when the cluster shows
+    /// it. Doing it again changes nothing; several at once do no harm.
     pub async fn apply(&self, specs: &[TopicSpec]) -> Result<Applied, KafkaFault> {
         let until = Instant::now() + SETTLE_MAX;
         let mut mended = Vec::new();
@@ -366,7 +371,8 @@ impl Admin {
         let mut wanted = wanted(spec, specs);
         if here().any(|one| one.remedy == Remedy::Create) {
             let size = (spec.partitions, spec.replication_factor);
-            // Some managed clusters take no word about these at creation; where their defaults are wrong, the next round sets them.
+            // Some managed clusters take no word about these at creation; where their defaults are
+            // wrong, the next round sets them.
             let later = [Setting::RetentionBytes, Setting::UncleanElection];
             wanted.retain(|(setting, _)| !later.contains(setting));
             return self.create(&name, size, wanted).await;

@@ -1,8 +1,11 @@
-//! Appending to one topic: acknowledged by all in-sync replicas, in order, without silent time-outs.
+//! Appending to one topic: acknowledged by all in-sync replicas, in order, without silent
+//! time-outs.
 //!
-//! librdkafka tries each record until it is answered. Should a record fail for good nevertheless, those behind it must not be appended
-//! before it is sent again: the receiver of posting blocks would find a hole in their sequence. So the producer stops at the first
-//! such failure (`enable.gapless.guarantee`), everything behind it fails too, and the next append begins with a new producer.
+//! librdkafka tries each record until it is answered. Should a record fail for good nevertheless,
+//! those behind it must not be appended before it is sent again: the receiver of posting blocks
+//! would find a hole in their sequence. So the producer stops at the first such failure
+//! (`enable.gapless.guarantee`), everything behind it fails too, and the next append begins with a
+//! new producer.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -232,7 +235,8 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
         let answer = match result {
-            // The broker had the record already (its first answer was lost), and does not say where.
+            // The broker had the record already (its first answer was lost), and does not say
+            // where.
             Ok(message) => u64::try_from(message.offset()).map(Offset).map_err(|_| {
                 KafkaFault::Unavailable("appended, but where is not known".to_owned())
             }),

@@ -1,7 +1,8 @@
 //! Batches from a partition's own queue.
 //!
-//! rdkafka's safe interface hands out one message at a time. librdkafka can fill an array with one call, which costs about 40 % less CPU
-//! per record; for that this file speaks to librdkafka directly. It is the only file, beside the one for topic ids, with `unsafe`.
+//! rdkafka's safe interface hands out one message at a time. librdkafka can fill an array with one
+//! call, which costs about 40 % less CPU per record; for that this file speaks to librdkafka
+//! directly. It is the only file, beside the one for topic ids, with `unsafe`.
 
 #![expect(unsafe_code, reason = "librdkafka's C interface")]
 
@@ -34,7 +35,8 @@ pub(super) enum Times {
 /// The queue of one partition of one consumer. It is cut off from the consumer's own queue.
 pub(super) struct PartitionQueue {
     queue: NonNull<rd::rd_kafka_queue_t>,
-    /// Told whenever the empty queue gets something. The callback holds a pointer to it, so it must outlive the queue's callback.
+    /// Told whenever the empty queue gets something. The callback holds a pointer to it, so it must
+    /// outlive the queue's callback.
     arrived: Arc<Notify>,
     times: Times,
     /// librdkafka's client must outlive its queues.
@@ -43,7 +45,8 @@ pub(super) struct PartitionQueue {
 
 // SAFETY: librdkafka's queues may be used from any thread; it locks them itself.
 unsafe impl Send for PartitionQueue {}
-// SAFETY: as above; every method takes the queue by shared reference and leaves locking to librdkafka.
+// SAFETY: as above; every method takes the queue by shared reference and leaves locking to
+// librdkafka.
 unsafe impl Sync for PartitionQueue {}
 
 /// What a queue held.
@@ -73,7 +76,8 @@ impl PartitionQueue {
         times: Times,
     ) -> Option<PartitionQueue> {
         let arrived = Arc::new(Notify::new());
-        // SAFETY: the client is alive (we hold it), the name is a C string; librdkafka returns a new reference to the queue or null.
+        // SAFETY: the client is alive (we hold it), the name is a C string; librdkafka returns a
+        // new reference to the queue or null.
         let queue = unsafe {
             rd::rd_kafka_queue_get_partition(
                 consumer.client().native_ptr(),
@@ -82,8 +86,9 @@ impl PartitionQueue {
             )
         };
         let queue = NonNull::new(queue)?;
-        // SAFETY: the queue is a live reference of ours. Forwarding to null cuts it off from the consumer's queue. The callback's
-        // opaque pointer stays valid until `drop` has taken the callback back.
+        // SAFETY: the queue is a live reference of ours. Forwarding to null cuts it off from the
+        // consumer's queue. The callback's opaque pointer stays valid until `drop` has taken the
+        // callback back.
         unsafe {
             rd::rd_kafka_queue_forward(queue.as_ptr(), ptr::null_mut());
             let opaque = Arc::as_ptr(&arrived).cast_mut().cast::<c_void>();
@@ -105,7 +110,8 @@ impl PartitionQueue {
     /// Takes what is there, at most `most` records; does not wait.
     pub(super) fn take(&self, most: usize) -> Batch {
         let mut messages: Vec<*mut rd::rd_kafka_message_t> = vec![ptr::null_mut(); most];
-        // SAFETY: the queue is live, the array has `most` places. Every message that is returned is ours to destroy.
+        // SAFETY: the queue is live, the array has `most` places. Every message that is returned is
+        // ours to destroy.
         let taken = unsafe {
             rd::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, messages.as_mut_ptr(), most)
         };
@@ -118,7 +124,8 @@ impl PartitionQueue {
         copied(&messages, self.times)
     }
 
-    /// The offset after the last record as of the last answer of the broker, if there was one. Costs nothing.
+    /// The offset after the last record as of the last answer of the broker, if there was one.
+    /// Costs nothing.
     pub(super) fn end_seen(&self, topic: &CStr, partition: i32) -> Option<Offset> {
         let (mut low, mut high) = (-1, -1);
         // SAFETY: the client is live, the name is a C string, and both numbers are ours.
@@ -138,8 +145,9 @@ impl PartitionQueue {
 
 impl Drop for PartitionQueue {
     fn drop(&mut self) {
-        // SAFETY: the queue is a live reference of ours, given back here once. The callback is taken back before `arrived` goes:
-        // librdkafka holds the queue's lock both while it calls and while it exchanges the callback.
+        // SAFETY: the queue is a live reference of ours, given back here once. The callback is
+        // taken back before `arrived` goes: librdkafka holds the queue's lock both while it calls
+        // and while it exchanges the callback.
         unsafe {
             rd::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
             rd::rd_kafka_queue_destroy(self.queue.as_ptr());
@@ -187,7 +195,8 @@ impl Message {
         Offset(u64::try_from(self.raw().offset).unwrap_or(0))
     }
 
-    /// When the broker took it; `None` if the time is the producer's, and only the broker's will do.
+    /// When the broker took it; `None` if the time is the producer's, and only the broker's will
+    /// do.
     fn append_time(&self, times: Times) -> Option<Millis> {
         let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is live, and `kind` is ours.
@@ -209,7 +218,8 @@ impl Message {
 
 fn header(headers: *const rd::rd_kafka_headers_t, index: usize) -> Option<(String, Bytes)> {
     let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-    // SAFETY: the headers live as long as their message, which the caller holds; the three places are ours.
+    // SAFETY: the headers live as long as their message, which the caller holds; the three places
+    // are ours.
     let error = unsafe {
         rd::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size)
     };
@@ -224,9 +234,11 @@ fn header(headers: *const rd::rd_kafka_headers_t, index: usize) -> Option<(Strin
     Some((name, Bytes::copy_from_slice(value)))
 }
 
-/// Bytes of a live message. `None` for a null pointer, which is not the same as nothing between two pointers.
+/// Bytes of a live message. `None` for a null pointer, which is not the same as nothing between two
+/// pointers.
 fn bytes_of<'m>(start: *mut c_void, len: usize) -> Option<&'m [u8]> {
-    // SAFETY: librdkafka gives a pointer to `len` bytes, or null. Callers tie the lifetime to the message that they hold.
+    // SAFETY: librdkafka gives a pointer to `len` bytes, or null. Callers tie the lifetime to the
+    // message that they hold.
     (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast::<u8>(), len) })
 }
 
@@ -265,7 +277,8 @@ fn copied(messages: &[Message], times: Times) -> Batch {
     batch
 }
 
-/// A topic's name as librdkafka wants it. Topic names never hold a NUL: the configuration allows letters, digits and `-_.` only.
+/// A topic's name as librdkafka wants it. Topic names never hold a NUL: the configuration allows
+/// letters, digits and `-_.` only.
 pub(super) fn c_name(name: &str) -> CString {
     CString::new(name.replace('\0', "")).unwrap_or_default()
 }

@@ -1,8 +1,9 @@
 //! Reading given partitions from given offsets.
 //!
-//! A *stream* reads on from where it is; whoever asks for another position gets the stream assigned anew, with that position in the
-//! assignment. There are a few *lanes* (clients), so that a look at another place of a partition need not disturb who reads along it:
-//! rating or posting, the auditor behind it, and one more.
+//! A *stream* reads on from where it is; whoever asks for another position gets the stream assigned
+//! anew, with that position in the assignment. There are a few *lanes* (clients), so that a look at
+//! another place of a partition need not disturb who reads along it: rating or posting, the auditor
+//! behind it, and one more.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CString;
@@ -157,7 +158,8 @@ impl Readers {
         }
     }
 
-    /// The lane whose stream stands at `from`; else one that nobody uses; else the one that was used longest ago.
+    /// The lane whose stream stands at `from`; else one that nobody uses; else the one that was
+    /// used longest ago.
     async fn choose(
         &self,
         place: &Place,
@@ -223,8 +225,9 @@ impl Lane {
             match stream.fill(limit)? {
                 Filled::Records => return Ok(stream.hand_out(limit)),
                 Filled::Jumped(to) => {
-                    // Offsets may be missing by right (the marks of a gateway's transactions). But that a stale batch of an earlier
-                    // assignment shows up here must be excluded: the broker is asked once more.
+                    // Offsets may be missing by right (the marks of a gateway's transactions). But
+                    // that a stale batch of an earlier assignment shows up here must be excluded:
+                    // the broker is asked once more.
                     let next = stream.next;
                     self.assign(place, slot, next, Some(to))?;
                 }
@@ -310,7 +313,8 @@ impl Stream {
             return Ok(Filled::Records);
         }
         let batch = self.queue.take(limit.records.clamp(1, TAKE_MAX));
-        // Before the position that was asked for: the broker sends whole batches, librdkafka drops their beginnings.
+        // Before the position that was asked for: the broker sends whole batches, librdkafka drops
+        // their beginnings.
         let records = batch.records.into_iter();
         self.pending
             .extend(records.skip_while(|record| record.offset < self.next));
@@ -369,7 +373,8 @@ fn serve(lanes: &[Arc<Lane>], stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         for lane in lanes {
             match lane.consumer.poll(SERVE / LANES as u32) {
-                // Records go to the partitions' own queues. One that a partition's cutting off was too late for is read again.
+                // Records go to the partitions' own queues. One that a partition's cutting off was
+                // too late for is read again.
                 None | Some(Ok(_)) => {}
                 Some(Err(KafkaError::MessageConsumption(code))) => {
                     tracing::debug!(event = "kafka.reader", %code);

@@ -11,7 +11,8 @@ use crate::ops::config::{KafkaConfig, Secret};
 
 /// How long a request to a broker may take before it counts as unanswered.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most bytes that are read ahead, per partition and reader, KiB. Reading stops there until somebody takes them.
+/// Most bytes that are read ahead, per partition and reader, KiB. Reading stops there until
+/// somebody takes them.
 const READ_AHEAD_KIB: u32 = 16 * 1024;
 /// Most records that are read ahead, per partition and reader.
 const READ_AHEAD_RECORDS: u32 = 50_000;
@@ -38,7 +39,8 @@ impl KafkaSettings {
         let mut base = ClientConfig::new();
         base.set("bootstrap.servers", config.bootstrap.join(","));
         base.set("client.id", "tidemark");
-        // Errors of single brokers are told by the errors of requests; this is for people who look at a log.
+        // Errors of single brokers are told by the errors of requests; this is for people who look
+        // at a log.
         base.set_log_level(RDKafkaLogLevel::Warning);
         for (name, value) in &config.properties {
             base.set(name, value);
@@ -69,14 +71,17 @@ impl KafkaSettings {
     /// For administration: topics, positions.
     pub(super) fn admin(&self) -> ClientConfig {
         let mut config = self.base.clone();
-        // While a broker refuses connections, librdkafka (2.12) looks for it again at every change of the broker's state, and with
-        // connections on demand each look is such a change: a request that waits for its broker keeps two threads busy. A worker
-        // used 1.8 processors that way while Kafka was down. Connections to all brokers are few here: one client asks at a time.
+        // While a broker refuses connections, librdkafka (2.12) looks for it again at every change
+        // of the broker's state, and with connections on demand each look is such a change: a
+        // request that waits for its broker keeps two threads busy. A worker used 1.8 processors
+        // that way while Kafka was down. Connections to all brokers are few here: one client asks
+        // at a time.
         config.set("enable.sparse.connections", "false");
         config
     }
 
-    /// For reading given partitions from given positions. It joins no group; the group's name is only there because librdkafka asks for one.
+    /// For reading given partitions from given positions. It joins no group; the group's name is
+    /// only there because librdkafka asks for one.
     pub(super) fn reader(&self) -> ClientConfig {
         let mut config = self.base.clone();
         config
@@ -87,7 +92,8 @@ impl KafkaSettings {
             .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
             .set("check.crcs", "true")
-            // The defaults wait half a second for a first record, and a second after the read-ahead was full.
+            // The defaults wait half a second for a first record, and a second after the read-ahead
+            // was full.
             .set("fetch.wait.max.ms", "100")
             .set("fetch.queue.backoff.ms", "20")
             .set("fetch.error.backoff.ms", "200")
@@ -102,9 +108,11 @@ impl KafkaSettings {
         config
             .set("acks", "all")
             .set("enable.idempotence", "true")
-            // A record that failed for good must not be overtaken by those behind it: then the producer stops, and we begin a new one.
+            // A record that failed for good must not be overtaken by those behind it: then the
+            // producer stops, and we begin a new one.
             .set("enable.gapless.guarantee", "true")
-            // No silent time-out: what was handed over is tried until it is answered or the producer is given up.
+            // No silent time-out: what was handed over is tried until it is answered or the
+            // producer is given up.
             .set("message.timeout.ms", "0")
             .set("message.max.bytes", "67108864")
             .set("compression.type", self.compression)
@@ -115,7 +123,8 @@ impl KafkaSettings {
         config
     }
 
-    /// For membership in the group of a role. `drain` is how long a member may take to let go of a partition.
+    /// For membership in the group of a role. `drain` is how long a member may take to let go of a
+    /// partition.
     pub(super) fn member(&self, role: &str, drain: Duration) -> ClientConfig {
         let rebalance = (drain * 2)
             .max(REBALANCE_TIMEOUT_MIN)

@@ -1,7 +1,8 @@
 //! Reading posting blocks.
 //!
-//! A block's entries hold hundreds of thousands of small lists in a second. [`Entries`] keeps all lists of a kind one after the other,
-//! so that reading a block takes a handful of allocations, whatever its size.
+//! A block's entries hold hundreds of thousands of small lists in a second. [`Entries`] keeps all
+//! lists of a kind one after the other, so that reading a block takes a handful of allocations,
+//! whatever its size.
 
 use super::{
     Base, BlockHeader, CELL_BYTES_MIN, CELL_LATENCY, CELL_NUMBERED, CELL_OUTCOMES, CELL_POINTS,
@@ -235,8 +236,8 @@ pub struct ReadBlock {
     pub entries: Entries,
 }
 
-/// Reads one block. Every byte must be as [`encode`](super::encode()) would write it; never panics, and never takes much more
-/// memory than the bytes could describe.
+/// Reads one block. Every byte must be as [`encode`](super::encode()) would write it; never panics,
+/// and never takes much more memory than the bytes could describe.
 pub fn decode_block(bytes: &[u8]) -> Result<ReadBlock, FormatError> {
     let mut input = Reader::new(bytes);
     let version = bytes.first().copied();
@@ -342,7 +343,8 @@ fn take_id(input: &mut Reader<'_>, id: &mut Vec<u8>) -> Result<(), FormatError> 
     Ok(())
 }
 
-/// Reads a list that is there if `announced` is not zero, behind what `items` holds: not empty then, and strictly ascending by `key`.
+/// Reads a list that is there if `announced` is not zero, behind what `items` holds: not empty
+/// then, and strictly ascending by `key`.
 fn take_list<T, K: Ord>(
     input: &mut Reader<'_>,
     announced: u8,

@@ -14,7 +14,8 @@ use crate::domain::position::Sequence;
 use crate::domain::posting::{Block, Cell, Deductions, EntryRef, Slot};
 use crate::log::varint::{put_signed, put_signed_wide, put_varint, zigzag};
 
-/// Encodes one block, whatever its size. Its lists must be sorted as [`Entry`](crate::domain::posting::Entry) says and its days lie in the years 0 to 9999:
+/// Encodes one block, whatever its size. Its lists must be sorted as
+/// [`Entry`](crate::domain::posting::Entry) says and its days lie in the years 0 to 9999:
 /// [`decode`](super::decode()) refuses anything else, and the partition that reads it halts.
 pub fn encode(block: &Block) -> Bytes {
     let mut writer = BlockWriter::new(&BlockHeader::of(block), block.sequence);
@@ -24,8 +25,9 @@ pub fn encode(block: &Block) -> Bytes {
     writer.finish()
 }
 
-/// Encodes what a chunk adds to one posting partition: entries by account, as blocks of at most [`BLOCK_BYTES_MAX`] whose sequences count up from `first`.
-/// Without entries it is one empty block. An entry that is larger by itself gets a block of its own.
+/// Encodes what a chunk adds to one posting partition: entries by account, as blocks of at most
+/// [`BLOCK_BYTES_MAX`] whose sequences count up from `first`. Without entries it is one empty
+/// block. An entry that is larger by itself gets a block of its own.
 pub fn encode_blocks<'a, E: Into<EntryRef<'a>>>(
     header: &BlockHeader,
     entries: impl IntoIterator<Item = E>,
@@ -133,7 +135,8 @@ impl<'a> BlockWriter<'a> {
         self.count += 1;
     }
 
-    /// Pushes the entry unless the block then has more than `bytes_max`; an empty block takes any entry.
+    /// Pushes the entry unless the block then has more than `bytes_max`; an empty block takes any
+    /// entry.
     fn push_within(&mut self, entry: EntryRef<'a>, bytes_max: usize) -> bool {
         let (before, previous) = (self.out.len(), self.previous);
         let (adds_services, deductions) = (self.adds_services, self.deductions.mark());
@@ -164,7 +167,8 @@ impl<'a> BlockWriter<'a> {
 }
 
 fn names_added_service(entry: EntryRef<'_>) -> bool {
-    // A first success comes with a cell of its service; only damaged or made-up entries have one alone.
+    // A first success comes with a cell of its service; only damaged or made-up entries have one
+    // alone.
     let of_cells = entry
         .cells
         .iter()

@@ -1,7 +1,8 @@
 //! The format of `ledger.postings`: one posting block per record, compact, versioned and canonical.
 //!
-//! Canonical means: equal blocks have equal bytes, and bytes that [`decode()`] takes are exactly those that [`encode()`] gives
-//! for the result. So re-rating a chunk can be compared byte for byte (I6), and nothing that [`decode()`] takes is ambiguous.
+//! Canonical means: equal blocks have equal bytes, and bytes that [`decode()`] takes are exactly
+//! those that [`encode()`] gives for the result. So re-rating a chunk can be compared byte for byte
+//! (I6), and nothing that [`decode()`] takes is ambiguous.
 //!
 //! ```text
 //! block  = version:u8 (2 to 4)  epoch  source  chunk  sequence  control  log_time:zigzag  count:u32 LE  entry*  [n deductions*]
@@ -16,9 +17,10 @@
 //!          of the entry that comes after `skipped` entries without any, counted from the one after the last that has some
 //! slot   = (zigzag(day or month - base) << 1) | late        month = zigzag(month - base)
 //! ```
-//! Numbers are minimal LEB128 varints unless said otherwise. The bases are the day of the source log time and a
-//! month near it, so that almost every slot takes one byte. Every optional part is there only if it is not zero.
-//! A block has version 4 exactly if it has deductions; else version 3 exactly if it names a service that is not built in.
+//! Numbers are minimal LEB128 varints unless said otherwise. The bases are the day of the source
+//! log time and a month near it, so that almost every slot takes one byte. Every optional part is
+//! there only if it is not zero. A block has version 4 exactly if it has deductions; else version 3
+//! exactly if it names a service that is not built in.
 
 mod decode;
 mod encode;
@@ -35,20 +37,25 @@ pub use super::varint::FormatError;
 
 /// Largest block, in bytes of its encoding, unless a single entry is larger.
 ///
-/// An entry is at most 68 bytes per cell, so it would take more than 7,700 cells of one account in one chunk, while the bounds on
-/// event time leave at most 41 days of 64 services and the late slot: 180 KiB or so. A log whose `ledger.postings` takes 1 MiB takes every block.
+/// An entry is at most 68 bytes per cell, so it would take more than 7,700 cells of one account in
+/// one chunk, while the bounds on event time leave at most 41 days of 64 services and the late
+/// slot: 180 KiB or so. A log whose `ledger.postings` takes 1 MiB takes every block.
 pub const BLOCK_BYTES_MAX: usize = 512 * 1024;
 
-/// The version of the format. Version 1 had one sum of a referrer's points in place of one per level: what it held cannot be told by level, so
-/// such blocks are not read. The tidemark that wrote them must post them first.
+/// The version of the format. Version 1 had one sum of a referrer's points in place of one per
+/// level: what it held cannot be told by level, so such blocks are not read. The tidemark that
+/// wrote them must post them first.
 const VERSION: u8 = 2;
-/// The version of blocks that name services that are not built in, so that an older tidemark says that they are newer.
+/// The version of blocks that name services that are not built in, so that an older tidemark says
+/// that they are newer.
 const VERSION_WITH_SERVICES: u8 = 3;
-/// The version of blocks that take something back ([`Deductions`](crate::domain::posting::Deductions)).
+/// The version of blocks that take something back
+/// ([`Deductions`](crate::domain::posting::Deductions)).
 const VERSION_WITH_DEDUCTIONS: u8 = 4;
 /// Longest id in bytes: every character may take four.
 const ID_BYTES_MAX: usize = ID_CHARS_MAX * 4;
-/// Years 0000 to 9999: the days that [`Day`](crate::domain::time::Day) can show. Event times are far within, so anything else is damage.
+/// Years 0000 to 9999: the days that [`Day`](crate::domain::time::Day) can show. Event times are
+/// far within, so anything else is damage.
 const DAYS: std::ops::RangeInclusive<i32> = -719_528..=2_932_896;
 /// The months of [`DAYS`].
 const MONTHS: std::ops::RangeInclusive<i32> = -23_640..=96_359;
@@ -68,7 +75,8 @@ const CELL_LATENCY: u8 = 1 << 5;
 const CELL_NUMBERED: u8 = 1 << 6;
 const CELL_UNUSED: u8 = 0b1000_0000;
 
-/// Fewest bytes of an entry and of a cell: hostile counts reserve no more memory than their bytes could fill.
+/// Fewest bytes of an entry and of a cell: hostile counts reserve no more memory than their bytes
+/// could fill.
 const ENTRY_BYTES_MIN: usize = 3;
 const CELL_BYTES_MIN: usize = 2;
 

@@ -236,7 +236,8 @@ fn excessive_counts(usage: &Usage<'_>, names: &Names) -> impl Iterator<Item = Re
     })
 }
 
-/// Every refusal of what [`event`] checks, in the same order: its own is the first. A law in the tests holds them together.
+/// Every refusal of what [`event`] checks, in the same order: its own is the first. A law in the
+/// tests holds them together.
 pub(super) fn faults(fields: &Fields<'_>, headers: &Headers) -> Vec<Rejection> {
     let (names, usage) = (fields.form.names(), &fields.usage);
     let mut faults = Vec::new();
@@ -325,7 +326,8 @@ pub(super) fn source<'a>(
     id(source, FIELD, false)
 }
 
-/// Whether a text of the record was looked at with the record as a whole, and is printable ASCII. One with escapes is not of the record.
+/// Whether a text of the record was looked at with the record as a whole, and is printable ASCII.
+/// One with escapes is not of the record.
 #[expect(clippy::ptr_arg, reason = "whether it is borrowed is what is asked")]
 fn was_seen(text: &Cow<'_, str>, printable: bool) -> bool {
     printable && matches!(text, Cow::Borrowed(_))

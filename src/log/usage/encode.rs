@@ -53,7 +53,8 @@ struct Data<'a> {
     stream: bool,
 }
 
-/// The event in the canonical form. Decoding gives the same event back, if it keeps the limits and its time is a year of four digits.
+/// The event in the canonical form. Decoding gives the same event back, if it keeps the limits and
+/// its time is a year of four digits.
 pub fn encode(event: &UsageEvent<'_>) -> Vec<u8> {
     let form = CloudEvent {
         specversion: SPEC_VERSION,

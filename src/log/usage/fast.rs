@@ -1,8 +1,9 @@
 //! The fast parse: one pass over the bytes, borrowing every text.
 //!
-//! It may refuse what is right, because the precise pass then decides: a field twice, an escaped key, a nested value that is not ours, a number with
-//! sign, decimals or exponent. It never accepts what the precise pass refuses, nor reads it differently: that is a property test.
-//! It is ours because typed parses by serde_json and sonic-rs take about twice its time on usage events.
+//! It may refuse what is right, because the precise pass then decides: a field twice, an escaped
+//! key, a nested value that is not ours, a number with sign, decimals or exponent. It never accepts
+//! what the precise pass refuses, nor reads it differently: that is a property test. It is ours
+//! because typed parses by serde_json and sonic-rs take about twice its time on usage events.
 
 use std::borrow::Cow;
 
@@ -11,8 +12,9 @@ use super::fields::{Fields, Form, Text, Usage};
 /// Digits of a number that cannot overflow; every allowed count has fewer.
 const DIGITS_MAX: usize = 15;
 
-/// Reads the fields, if the record is plainly one JSON object whose known fields have their types. `fields` must be empty, and mean nothing if
-/// this is `None`: they are large, so they are filled where they stand. `guesses` make it faster, and change nothing else.
+/// Reads the fields, if the record is plainly one JSON object whose known fields have their types.
+/// `fields` must be empty, and mean nothing if this is `None`: they are large, so they are filled
+/// where they stand. `guesses` make it faster, and change nothing else.
 pub(super) fn parse<'a>(
     value: &'a [u8],
     guesses: &mut Guesses,
@@ -35,7 +37,8 @@ pub(super) fn parse<'a>(
     record.end()
 }
 
-/// Whether every text without escapes in this record is printable ASCII. Control characters end the parse, so only what is beyond matters.
+/// Whether every text without escapes in this record is printable ASCII. Control characters end the
+/// parse, so only what is beyond matters.
 fn is_printable(value: &[u8]) -> bool {
     value
         .iter()
@@ -145,7 +148,8 @@ fn once(seen: &mut u32, field: Field) -> Option<()> {
 
 /// What was read of either form; which one it is, is known only at the end.
 struct Record<'f, 'a> {
-    /// A bit per field at the top, to find fields that stand twice, and fields of both forms in one record.
+    /// A bit per field at the top, to find fields that stand twice, and fields of both forms in one
+    /// record.
     seen: u32,
     fields: &'f mut Fields<'a>,
 }
@@ -246,8 +250,8 @@ impl<'a> Usage<'a> {
     }
 }
 
-/// Which member came after which: a gateway writes its members in one order, so the next one need only be compared with what is
-/// expected, in place of finding its end and looking its name up.
+/// Which member came after which: a gateway writes its members in one order, so the next one need
+/// only be compared with what is expected, in place of finding its end and looking its name up.
 #[derive(Clone, Debug)]
 pub(super) struct Guesses([Guess; Field::COUNT]);
 
@@ -482,7 +486,8 @@ fn special(bytes: &[u8], from: usize) -> Option<usize> {
     bytes[at..].iter().position(is_special).map(|i| at + i)
 }
 
-/// Marks the high bit of each byte that is special. Borrows can mark bytes after the first special one too, so only the lowest mark counts.
+/// Marks the high bit of each byte that is special. Borrows can mark bytes after the first special
+/// one too, so only the lowest mark counts.
 const fn specials(word: u64) -> u64 {
     let quote = word ^ (ONES * b'"' as u64);
     let backslash = word ^ (ONES * b'\\' as u64);

@@ -17,7 +17,8 @@ pub(super) enum Form {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fields<'a> {
     pub form: Form,
-    /// Every text that is borrowed from the record is printable ASCII: it was looked at once, as a whole.
+    /// Every text that is borrowed from the record is printable ASCII: it was looked at once, as a
+    /// whole.
     pub printable: bool,
     pub spec_version: Option<Cow<'a, str>>,
     pub event_type: Option<Cow<'a, str>>,
@@ -51,7 +52,8 @@ pub(super) struct Usage<'a> {
     pub stream: Option<bool>,
 }
 
-/// A text that is borrowed from the record unless it has escapes. (Serde's own `Option<Cow<str>>` always copies.)
+/// A text that is borrowed from the record unless it has escapes. (Serde's own `Option<Cow<str>>`
+/// always copies.)
 #[derive(Clone, Debug)]
 pub(super) struct Text<'a>(pub Cow<'a, str>);
 

@@ -12,7 +12,8 @@ const IMAGES: &str = "imageCount";
 const NUMBERS_BYTES: usize = 8 * 8 + 2 + 1;
 
 impl UsageEvent<'_> {
-    /// The identity: XXH3-128 over user, source and id, each with its length before it, so that no two triples read alike.
+    /// The identity: XXH3-128 over user, source and id, each with its length before it, so that no
+    /// two triples read alike.
     pub fn identity(&self) -> Identity {
         let mut bytes = Buffer::new();
         bytes.text(&self.user);
@@ -21,8 +22,9 @@ impl UsageEvent<'_> {
         Identity(xxh3_128(bytes.as_slice()))
     }
 
-    /// The content: XXH3-64 over all fields of the decoded event that are not its identity (contents are compared under one identity only).
-    /// How the sender ordered and spaced them, which form it used, and what tidemark does not read, do not matter.
+    /// The content: XXH3-64 over all fields of the decoded event that are not its identity
+    /// (contents are compared under one identity only). How the sender ordered and spaced them,
+    /// which form it used, and what tidemark does not read, do not matter.
     pub fn content(&self) -> ContentHash {
         let mut bytes = Buffer::new();
         bytes.push(&self.numbers());
@@ -72,7 +74,8 @@ impl UsageEvent<'_> {
     }
 }
 
-/// Copies as [`slice::copy_from_slice`]; ids and names are short, and a call takes longer than their few bytes.
+/// Copies as [`slice::copy_from_slice`]; ids and names are short, and a call takes longer than
+/// their few bytes.
 #[inline(always)]
 fn copy(into: &mut [u8], from: &[u8]) {
     match from.len() {
@@ -83,7 +86,8 @@ fn copy(into: &mut [u8], from: &[u8]) {
     }
 }
 
-/// Copies the first and the last `N` bytes of texts of equal length, from `N` to `2 N`: all of them.
+/// Copies the first and the last `N` bytes of texts of equal length, from `N` to `2 N`: all of
+/// them.
 #[inline(always)]
 fn copy_ends<const N: usize>(into: &mut [u8], from: &[u8]) {
     if let (Some(into), Some(from)) = (into.first_chunk_mut::<N>(), from.first_chunk::<N>()) {

@@ -241,7 +241,8 @@ pub(super) fn faults(top: &Object<'_>, form: Form) -> Vec<Rejection> {
     faults
 }
 
-/// The field of ours that a name in this place (`""` or `"data."`) probably means; `None`: it is that field, or none of ours.
+/// The field of ours that a name in this place (`""` or `"data."`) probably means; `None`: it is
+/// that field, or none of ours.
 fn right_name(form: Form, place: &str, name: &str) -> Option<&'static str> {
     let names = form.names();
     if is_ours(names, form, place, name) {

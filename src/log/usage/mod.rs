@@ -1,10 +1,13 @@
-//! The record formats of `usage.events`: decoding, encoding, and what the edge must know of a record (see also docs/wire.md).
+//! The record formats of `usage.events`: decoding, encoding, and what the edge must know of a
+//! record (see also docs/wire.md).
 //!
-//! Two forms carry the same meaning: CloudEvents 1.0 in structured JSON (what tidemark writes), and a plain JSON object for producers without a
-//! CloudEvents library. A record with a `specversion` is of the first form, any other of the second.
+//! Two forms carry the same meaning: CloudEvents 1.0 in structured JSON (what tidemark writes), and
+//! a plain JSON object for producers without a CloudEvents library. A record with a `specversion`
+//! is of the first form, any other of the second.
 //!
-//! Decoding is the hottest path there is. It runs a typed, borrowed parse first; only when that refuses, a precise one finds out what
-//! is wrong and where. Both end in the same checks, so a record means the same whichever read it.
+//! Decoding is the hottest path there is. It runs a typed, borrowed parse first; only when that
+//! refuses, a precise one finds out what is wrong and where. Both end in the same checks, so a
+//! record means the same whichever read it.
 
 mod check;
 mod encode;
@@ -44,11 +47,11 @@ pub const SPEC_VERSION: &str = "1.0";
 /// The header that names the source of an event in the plain form which does not name it itself.
 pub const SOURCE_HEADER: &str = "source";
 /// The header in which the ingest routes record who sent an event: the id of the API key, never its
-/// secret. Nothing is decided by it: neither decoding nor rating reads it, and a reject keeps it like
-/// every header of its original.
+/// secret. Nothing is decided by it: neither decoding nor rating reads it, and a reject keeps it
+/// like every header of its original.
 pub const SENDER_HEADER: &str = "tidemark-sender";
-/// The header of an event whose gateway counted a total of tokens that is not the sum of its parts. It
-/// decides nothing: the event's usage row remembers it, for the explanation of the request.
+/// The header of an event whose gateway counted a total of tokens that is not the sum of its parts.
+/// It decides nothing: the event's usage row remembers it, for the explanation of the request.
 pub const ODD_TOTAL_HEADER: &str = "tidemark-odd-total";
 /// The source of an event in the plain form where nothing names one.
 pub const SOURCE_DEFAULT: &str = "plain";
@@ -56,13 +59,14 @@ pub const SOURCE_DEFAULT: &str = "plain";
 /// Decodes one record's value, in either form.
 ///
 /// # Errors
-/// Why it is no usage event. The same bytes and headers are always refused with the same reason, so trying again is of no use.
+/// Why it is no usage event. The same bytes and headers are always refused with the same reason, so
+/// trying again is of no use.
 pub fn decode<'a>(value: &'a [u8], headers: &'a Headers) -> Result<UsageEvent<'a>, Rejection> {
     Decoder::default().decode(value, headers)
 }
 
-/// [`decode`] for many records: it remembers in which order members came, and reads the next record of that order faster. What it remembers
-/// never changes what a record means.
+/// [`decode`] for many records: it remembers in which order members came, and reads the next record
+/// of that order faster. What it remembers never changes what a record means.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder(fast::Guesses);
 
@@ -106,7 +110,8 @@ impl<'a> UsageRecord<'a> {
     }
 }
 
-/// [`decode`] by the slow pass alone: the definition of what decoding means. Public for the tests that compare the two.
+/// [`decode`] by the slow pass alone: the definition of what decoding means. Public for the tests
+/// that compare the two.
 #[doc(hidden)]
 pub fn decode_precisely<'a>(
     value: &'a [u8],
@@ -115,10 +120,11 @@ pub fn decode_precisely<'a>(
     check::event(precise::parse(value)?, headers)
 }
 
-/// [`decode`] for events that come in at the edge: it also refuses counts that contradict each other
-/// ([`UsageEvent::oversized_part`]) and fields that are probably misnamed ([`Reason::MisnamedField`]). A record that reaches the log
-/// past the edge is rated as far as it makes sense. What depends on rules or log time (unknown service, too old, duplicate,
-/// conflict) is decided by rating alone.
+/// [`decode`] for events that come in at the edge: it also refuses counts that contradict each
+/// other ([`UsageEvent::oversized_part`]) and fields that are probably misnamed
+/// ([`Reason::MisnamedField`]). A record that reaches the log past the edge is rated as far as it
+/// makes sense. What depends on rules or log time (unknown service, too old, duplicate, conflict)
+/// is decided by rating alone.
 ///
 /// # Errors
 /// The first of [`decode_or_faults`].
@@ -215,8 +221,8 @@ fn oversized(fields: &Fields<'_>, faults: &[Rejection]) -> Option<Rejection> {
     Some(check::oversized(part, fields.form))
 }
 
-/// The source that a record names, or that it has by default, also of one that [`decode`] refuses for
-/// something else. `None`: it is no event at all, or its source is not an id.
+/// The source that a record names, or that it has by default, also of one that [`decode`] refuses
+/// for something else. `None`: it is no event at all, or its source is not an id.
 pub fn source_of(value: &[u8], headers: &Headers) -> Option<String> {
     let top = precise::object(value).ok()?;
     let (fields, faults) = precise::parse_all(&top);
@@ -238,7 +244,8 @@ fn too_large(value: &[u8]) -> Rejection {
     }
 }
 
-/// The record of an event that came in at the edge: checked, keyed by its user, bytes and headers unchanged.
+/// The record of an event that came in at the edge: checked, keyed by its user, bytes and headers
+/// unchanged.
 ///
 /// # Errors
 /// As [`decode_at_edge`].

@@ -141,7 +141,8 @@ impl<'a> Object<'a> {
         self.names().any(|known| known == name)
     }
 
-    /// The JSON text of a member; `None` if it is missing or `null`. `field` is its full name (`data.statusCode`).
+    /// The JSON text of a member; `None` if it is missing or `null`. `field` is its full name
+    /// (`data.statusCode`).
     fn member(&self, field: &'static str) -> Result<Option<&'a str>, Rejection> {
         let name = field.rsplit_once('.').map_or(field, |(_, name)| name);
         let mut found = self.0.iter().filter(|(key, _)| key == name);

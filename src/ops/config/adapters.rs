@@ -37,7 +37,8 @@ const SETTINGS: [&str; 9] = [
     "cached_tokens",
     "providers",
 ];
-/// Fields that hold a secret or an address: they never become an id. Compared with the last part of a path, in lower case.
+/// Fields that hold a secret or an address: they never become an id. Compared with the last part of
+/// a path, in lower case.
 const SECRET_FIELDS: [&str; 14] = [
     "authorization",
     "proxy-authorization",
@@ -92,7 +93,8 @@ impl AdapterFormat {
         }
     }
 
-    /// Where this format has the user unless configured; nowhere for Envoy, whose operator adds an attribute for it.
+    /// Where this format has the user unless configured; nowhere for Envoy, whose operator adds an
+    /// attribute for it.
     const fn user_from(self) -> &'static [&'static str] {
         match self {
             AdapterFormat::Apisix | AdapterFormat::Kong => &["consumer.username"],
@@ -130,7 +132,8 @@ impl AdapterFormat {
     }
 }
 
-/// Where a field stands in a log entry: names joined by dots, such as `consumer.username`. A name with dots in it is found too.
+/// Where a field stands in a log entry: names joined by dots, such as `consumer.username`. A name
+/// with dots in it is found too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldPath(String);
 
@@ -280,7 +283,8 @@ fn schema_of_all() -> serde_json::Value {
     json!({"type": "array", "items": item})
 }
 
-/// No adapter may read what tidemark itself writes: each reject of its would bring about another one.
+/// No adapter may read what tidemark itself writes: each reject of its would bring about another
+/// one.
 pub(super) fn check(reader: &mut Reader, adapters: &[AdapterConfig], prefix: &str) {
     for (index, adapter) in adapters.iter().enumerate() {
         let rest = adapter.topic.strip_prefix(prefix);

@@ -28,14 +28,14 @@ const CACHED_TOKENS_BY_PROVIDER: [(&str, Option<CachedTokens>); 3] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewaySettings {
     /// Where the user stands in a LiteLLM payload (`generic_api`): the first place that holds an
-    /// account's id counts. By default the user to whom the LiteLLM key belongs. The customer whom a
-    /// request names (`user` in its body, `end_user` in the payload) is only for operators who hold
-    /// all keys themselves: whoever holds a key can name anybody there.
+    /// account's id counts. By default the user to whom the LiteLLM key belongs. The customer whom
+    /// a request names (`user` in its body, `end_user` in the payload) is only for operators who
+    /// hold all keys themselves: whoever holds a key can name anybody there.
     pub litellm_user: Vec<String>,
     /// The user's attributes of a span, or of its resource.
     pub otlp_user: Vec<String>,
-    /// Whether inference spans of kind INTERNAL count, as LiteLLM's own exporter, Spring AI and some
-    /// versions of OpenLLMetry write them.
+    /// Whether inference spans of kind INTERNAL count, as LiteLLM's own exporter, Spring AI and
+    /// some versions of OpenLLMetry write them.
     pub otlp_internal_spans: bool,
     /// Where LiteLLM counts cached tokens. Versions before 1.60 counted Anthropic's outside.
     pub litellm_cached_tokens: CachedTokens,

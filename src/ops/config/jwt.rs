@@ -78,7 +78,8 @@ impl JwtConfig {
     }
 }
 
-/// The address, if it is one that can be used. A faulty one is not repeated: there may be a password in it.
+/// The address, if it is one that can be used. A faulty one is not repeated: there may be a
+/// password in it.
 fn read_url(reader: &mut Reader) -> Option<String> {
     const KEY: &str = "http.jwt.jwks_url";
     const ALLOWED: &str = "an https:// URL (http:// only on this machine), or an empty string to accept \

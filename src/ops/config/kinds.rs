@@ -1,7 +1,9 @@
-//! The kinds of values that settings have: how each is read, what may be written, and its JSON schema.
+//! The kinds of values that settings have: how each is read, what may be written, and its JSON
+//! schema.
 //!
-//! Schemas describe values as they are written in a file. They are no narrower than what is read from
-//! there, but for numbers and booleans, which the environment gives as text and a file should not.
+//! Schemas describe values as they are written in a file. They are no narrower than what is read
+//! from there, but for numbers and booleans, which the environment gives as text and a file should
+//! not.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;

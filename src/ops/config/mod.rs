@@ -1,7 +1,9 @@
-//! Configuration: flags, then environment, then a TOML file, then defaults; read into a type that cannot be wrong.
+//! Configuration: flags, then environment, then a TOML file, then defaults; read into a type that
+//! cannot be wrong.
 //!
-//! Every setting is explained for its user in `config/tidemark.toml`, which a test holds equal to the defaults here.
-//! Validation does no I/O, and names all faults at once, each with its origin, its key and what is allowed.
+//! Every setting is explained for its user in `config/tidemark.toml`, which a test holds equal to
+//! the defaults here. Validation does no I/O, and names all faults at once, each with its origin,
+//! its key and what is allowed.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -121,7 +123,8 @@ pub struct LogConfig {
     pub epoch: u32,
     /// A directory with topic files in place of the shipped ones.
     pub topics: Option<PathBuf>,
-    /// The operator confirms that the machine's clock, which jumped, is right as long as it says no more than this.
+    /// The operator confirms that the machine's clock, which jumped, is right as long as it says no
+    /// more than this.
     pub clock_confirmed_until: Option<Millis>,
 }
 
@@ -384,7 +387,8 @@ impl StoreConfig {
 }
 
 impl LogFormat {
-    /// What `logging.format` says, whatever is wrong elsewhere: what is wrong must be said in some form.
+    /// What `logging.format` says, whatever is wrong elsewhere: what is wrong must be said in some
+    /// form.
     pub fn of(sources: &Sources) -> LogFormat {
         LogFormat::read(&mut Reader::new(sources))
     }

@@ -26,7 +26,8 @@ impl PublicOrigin {
         };
         let uri: axum::http::Uri = text.parse().ok()?;
         let authority = uri.authority()?;
-        // Neither a path, nor a user, nor white space: what is left is what a browser sends as Host.
+        // Neither a path, nor a user, nor white space: what is left is what a browser sends as
+        // Host.
         if authority.as_str() != host || host.contains('@') {
             return None;
         }

@@ -6,12 +6,13 @@ use super::kinds::{boolean, duration};
 use super::reader::Reader;
 use super::{KIB, MIB, count, secs};
 
-/// Most accounts on a leaderboard. A list with its spare candidates is one item, which DynamoDB limits to 400 KB; where lists are built, the
-/// compiler holds this number to that.
+/// Most accounts on a leaderboard. A list with its spare candidates is one item, which DynamoDB
+/// limits to 400 KB; where lists are built, the compiler holds this number to that.
 pub const LEADERBOARD_SIZE_MAX: i64 = 500;
 
-/// How far back duplicates are looked for in memory without usage rows at least: what is older cannot be checked, and is rejected.
-/// Where windows are kept, the compiler holds this to the bounds of events.
+/// How far back duplicates are looked for in memory without usage rows at least: what is older
+/// cannot be checked, and is rejected. Where windows are kept, the compiler holds this to the
+/// bounds of events.
 pub const WINDOW_UNCHECKED_MIN: Duration = secs(900);
 /// How far back duplicates are looked for in memory at least.
 const WINDOW_MIN: Duration = secs(600);

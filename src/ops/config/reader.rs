@@ -1,4 +1,5 @@
-//! Reads settings by key from flags, environment and file, in this order, and collects every fault instead of stopping at the first.
+//! Reads settings by key from flags, environment and file, in this order, and collects every fault
+//! instead of stopping at the first.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +9,8 @@ use toml::Value;
 use super::kinds::Kind;
 use super::schema::Setting;
 
-/// What environment variables begin with: `pipeline.flush_interval` is `TIDEMARK_PIPELINE_FLUSH_INTERVAL`.
+/// What environment variables begin with: `pipeline.flush_interval` is
+/// `TIDEMARK_PIPELINE_FLUSH_INTERVAL`.
 pub const ENV_PREFIX: &str = "TIDEMARK_";
 
 /// Where settings come from. Nothing is read from the file system or the environment here.
@@ -118,7 +120,8 @@ impl Reader {
         }
     }
 
-    /// The value of a key; the default if it is given nowhere, or if it is faulty (then [`Reader::finish`] refuses).
+    /// The value of a key; the default if it is given nowhere, or if it is faulty (then
+    /// [`Reader::finish`] refuses).
     pub(super) fn get<T>(&mut self, key: &'static str, default: T, kind: Kind<T>) -> T {
         let Some((origin, value)) = self.raw(key, &kind.allowed, &kind.schema) else {
             return default;
@@ -217,7 +220,8 @@ impl Reader {
         found
     }
 
-    /// Notes a fault that shows only once values were read: in several of them together, or in what is missing.
+    /// Notes a fault that shows only once values were read: in several of them together, or in what
+    /// is missing.
     pub(super) fn must(&mut self, holds: bool, key: &str, problem: &str, allowed: String) {
         if !holds {
             let origin = self.origins.get(key).cloned();

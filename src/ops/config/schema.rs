@@ -1,7 +1,7 @@
 //! The JSON schema of a configuration file, for editors and for checks before a roll-out.
 //!
-//! Keys and kinds come from what the program asks for while it reads, explanations and defaults from
-//! `config/tidemark.toml`, which a test holds equal to both.
+//! Keys and kinds come from what the program asks for while it reads, explanations and defaults
+//! from `config/tidemark.toml`, which a test holds equal to both.
 
 use std::collections::BTreeMap;
 

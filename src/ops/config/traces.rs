@@ -36,7 +36,8 @@ impl TracingConfig {
     }
 }
 
-/// The address, if it is one that can be used. A faulty one is not repeated: there may be a password in it.
+/// The address, if it is one that can be used. A faulty one is not repeated: there may be a
+/// password in it.
 fn read_endpoint(reader: &mut Reader) -> Option<String> {
     const KEY: &str = "tracing.endpoint";
     const ALLOWED: &str = "a collector's URL such as http://127.0.0.1:4318, or an empty string to export \

@@ -28,7 +28,8 @@ use ureq::Agent;
 use super::SpanLayer;
 use crate::ops::config::Config;
 
-/// Spans that wait for the collector, or are on the way to it, at the most: a few megabytes. What comes beyond is dropped.
+/// Spans that wait for the collector, or are on the way to it, at the most: a few megabytes. What
+/// comes beyond is dropped.
 const WAITING_MAX: usize = 8_192;
 /// Most spans in one request to the collector.
 const BATCH_MAX: usize = 512;
@@ -137,7 +138,8 @@ pub fn start(
     Ok((Exporting(provider), layer.boxed()))
 }
 
-/// Who exports: what Prometheus and log lines call this process, as far as it can be known. `OTEL_RESOURCE_ATTRIBUTES` adds to it.
+/// Who exports: what Prometheus and log lines call this process, as far as it can be known.
+/// `OTEL_RESOURCE_ATTRIBUTES` adds to it.
 fn resource(config: &Config) -> Resource {
     let random = || format!("{:016x}", rand::random::<u64>());
     let instance = config.kafka.instance.clone().unwrap_or_else(random);
@@ -189,7 +191,8 @@ impl Shared {
     }
 }
 
-/// Takes spans as long as not too many wait. The SDK's own queue is bounded as well, but tells nobody what it drops.
+/// Takes spans as long as not too many wait. The SDK's own queue is bounded as well, but tells
+/// nobody what it drops.
 #[derive(Debug)]
 struct Bounded {
     batches: BatchSpanProcessor,
@@ -227,7 +230,8 @@ impl SpanProcessor for Bounded {
     }
 }
 
-/// Turns the span of a request into what OpenTelemetry's conventions ask for, so that every tool knows it as one. False: it is of a probe.
+/// Turns the span of a request into what OpenTelemetry's conventions ask for, so that every tool
+/// knows it as one. False: it is of a probe.
 fn told_by_conventions(span: &mut SpanData) -> bool {
     let text = |span: &SpanData, key: &str| {
         let mut attributes = span.attributes.iter();
@@ -284,7 +288,8 @@ impl SpanExporter for CountingExporter {
     }
 }
 
-/// Asks the collector. It blocks: the SDK calls it on a thread of its own, where nothing else waits.
+/// Asks the collector. It blocks: the SDK calls it on a thread of its own, where nothing else
+/// waits.
 #[derive(Debug)]
 struct Client {
     agent: Agent,

@@ -1,8 +1,10 @@
-//! Traces: the spans of requests, chunks and flushes go to an OpenTelemetry collector, by OTLP over HTTP, if `tracing.endpoint` names one.
+//! Traces: the spans of requests, chunks and flushes go to an OpenTelemetry collector, by OTLP over
+//! HTTP, if `tracing.endpoint` names one.
 //!
-//! Only builds with the feature `otlp` can do that. In others there is nothing behind these functions, and the configuration refuses an endpoint.
-//! Nobody ever waits for the collector: spans go through a bounded queue to a thread of their own, and what finds no room there, or is not taken,
-//! is counted in `tidemark_trace_spans_total` and gone.
+//! Only builds with the feature `otlp` can do that. In others there is nothing behind these
+//! functions, and the configuration refuses an endpoint. Nobody ever waits for the collector: spans
+//! go through a bounded queue to a thread of their own, and what finds no room there, or is not
+//! taken, is counted in `tidemark_trace_spans_total` and gone.
 
 use tracing::Span;
 use tracing_subscriber::{Layer, Registry};
@@ -31,7 +33,8 @@ impl Traces {
         }
     }
 
-    /// Begins to export, if that is configured. An error is for people: something in the environment (`OTEL_…`) cannot be used.
+    /// Begins to export, if that is configured. An error is for people: something in the
+    /// environment (`OTEL_…`) cannot be used.
     #[cfg(feature = "otlp")]
     pub fn start(config: &Config) -> Result<(Traces, Option<SpanLayer>), String> {
         let Some(endpoint) = &config.tracing.endpoint else {
@@ -66,8 +69,8 @@ pub fn count_in(metrics: &Metrics) {
     let _ = metrics;
 }
 
-/// A span goes on with the trace of whoever asked: `header` reads the W3C headers `traceparent` and `tracestate`. Must be called before the
-/// span is entered.
+/// A span goes on with the trace of whoever asked: `header` reads the W3C headers `traceparent` and
+/// `tracestate`. Must be called before the span is entered.
 pub fn continue_from<'a>(span: &Span, header: impl Fn(&str) -> Option<&'a str>) {
     #[cfg(feature = "otlp")]
     export::continue_from(span, header);

@@ -1,17 +1,19 @@
 //! ARCHIVE: the rows of audited chunks, gathered into files.
 //!
 //! Files of a source partition hold a range of its chunks. They end once they have enough rows, or
-//! after a while, or with a graceful stop. Where they end is stored with the audit's checkpoint before
-//! the first of them is written, and the position of the archive moves behind them once all are
-//! written. So whoever begins again, after a crash too, rates the same chunks again and writes the same
-//! bytes under the same names. Rows that are not in files yet are in memory only: they are rated again.
+//! after a while, or with a graceful stop. Where they end is stored with the audit's checkpoint
+//! before the first of them is written, and the position of the archive moves behind them once all
+//! are written. So whoever begins again, after a crash too, rates the same chunks again and writes
+//! the same bytes under the same names. Rows that are not in files yet are in memory only: they are
+//! rated again.
 //!
-//! A file that is there stays as it is, and so does what was said of its coverage. A worker that slept
-//! for days, or begins again after days, may find that a chunk cannot be rated again any more: then the
-//! coverage has a gap, and rows of that chunk in a file that was written before are ignored.
+//! A file that is there stays as it is, and so does what was said of its coverage. A worker that
+//! slept for days, or begins again after days, may find that a chunk cannot be rated again any
+//! more: then the coverage has a gap, and rows of that chunk in a file that was written before are
+//! ignored.
 //!
-//! What is archived is what rating again gave, also where the audit found another block in the log. A
-//! chunk that cannot be rated again is a gap with its reason.
+//! What is archived is what rating again gave, also where the audit found another block in the log.
+//! A chunk that cannot be rated again is a gap with its reason.
 //!
 //! While files cannot be written, the audit waits. Rows in memory are bounded by that, nothing that
 //! people wait for depends on the audit, and what it reads is kept for days.
@@ -457,7 +459,8 @@ impl Auditor<'_> {
     }
 }
 
-/// What must be said of an epoch that has ended: what was audited and is not in files never will be.
+/// What must be said of an epoch that has ended: what was audited and is not in files never will
+/// be.
 pub(super) fn not_archived(stored: &AuditCheckpoint) -> Option<Coverage> {
     let coverage = &stored.archive.as_ref()?.coverage;
     let passed = stored.passed.as_ref()?;
@@ -481,8 +484,8 @@ pub(super) fn not_archived(stored: &AuditCheckpoint) -> Option<Coverage> {
     (passed.to > coverage.to).then_some(ended)
 }
 
-/// Whether a chunk is in the archive already. Its record may be a late copy, or tables were restored to
-/// an earlier moment.
+/// Whether a chunk is in the archive already. Its record may be a late copy, or tables were
+/// restored to an earlier moment.
 fn is_covered(coverage: &Coverage, chunk: &LoggedChunk) -> bool {
     let mut sequences = chunk.end.sequences.iter().zip(&coverage.sequences);
     coverage.chunk.is_some_and(|last| chunk.cut.chunk <= last)

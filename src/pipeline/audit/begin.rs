@@ -13,9 +13,9 @@ pub(super) struct Begin {
     pub(super) earlier: Option<(Epoch, Chunk)>,
 }
 
-/// Goes on from the stored checkpoint, if that is of this epoch. Else begins where this epoch does: topics that
-/// were not lost hold records of earlier ones, which were audited in their time. What was not, because the epoch
-/// ended before, is read: it is skipped, and counted.
+/// Goes on from the stored checkpoint, if that is of this epoch. Else begins where this epoch does:
+/// topics that were not lost hold records of earlier ones, which were audited in their time. What
+/// was not, because the epoch ended before, is read: it is skipped, and counted.
 pub(super) async fn begin(
     ctx: &WorkerContext,
     source: Partition,
@@ -70,8 +70,8 @@ fn epoch_of_block(record: &Record) -> Option<Epoch> {
     Some(header.epoch)
 }
 
-/// The first record of this epoch in a partition, by bisection: epochs follow each other. One that cannot be read
-/// is taken to be of this epoch.
+/// The first record of this epoch in a partition, by bisection: epochs follow each other. One that
+/// cannot be read is taken to be of this epoch.
 async fn first_of_epoch(
     ctx: &WorkerContext,
     topic: Topic,

@@ -1,10 +1,11 @@
-//! What `ledger.postings` holds, for the audits of one process. One cursor per posting partition reads
-//! forward and notes each block for the source partition that sent it; whoever waits for a block moves
-//! the cursor. So each posting partition is read once, however many source partitions are audited.
+//! What `ledger.postings` holds, for the audits of one process. One cursor per posting partition
+//! reads forward and notes each block for the source partition that sent it; whoever waits for a
+//! block moves the cursor. So each posting partition is read once, however many source partitions
+//! are audited.
 //!
-//! Memory is bounded: a note is some 50 bytes, not the block, and a cursor keeps [`NOTES_MAX`] of them. Beyond
-//! that the later half of the longest list is dropped, and the cursor goes back for it when its audit
-//! asks. Blocks are compared by hashes of 128 bits; one that differs is read again.
+//! Memory is bounded: a note is some 50 bytes, not the block, and a cursor keeps [`NOTES_MAX`] of
+//! them. Beyond that the later half of the longest list is dropped, and the cursor goes back for it
+//! when its audit asks. Blocks are compared by hashes of 128 bits; one that differs is read again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
@@ -187,14 +188,14 @@ impl BlockReaders {
         cursor.lock().await.begin(source, from, after);
     }
 
-    /// No more blocks of a source partition are wanted. Without this they are noted, within the bound,
-    /// until the process ends.
+    /// No more blocks of a source partition are wanted. Without this they are noted, within the
+    /// bound, until the process ends.
     pub(super) async fn end(&self, (posting, source): (Partition, Partition)) {
         self.cursor(posting).lock().await.end(source);
     }
 
-    /// The next block of a source partition, which stays the next one. `None`: there is none before the
-    /// returned offset.
+    /// The next block of a source partition, which stays the next one. `None`: there is none before
+    /// the returned offset.
     pub(super) async fn next(
         &self,
         ctx: &WorkerContext,
@@ -215,8 +216,8 @@ impl BlockReaders {
         Ok((cursor.first(source), cursor.next))
     }
 
-    /// The last block of a posting partition, as far as it was read, that is in a format that this program
-    /// does not read. It may be of any source partition.
+    /// The last block of a posting partition, as far as it was read, that is in a format that this
+    /// program does not read. It may be of any source partition.
     pub(super) async fn other_version(&self, posting: Partition) -> Option<Offset> {
         self.cursor(posting).lock().await.other_version
     }

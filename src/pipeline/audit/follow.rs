@@ -1,5 +1,5 @@
-//! How a chunk's record follows the one that was passed before it: what goes on from there, what `tidemark recover`
-//! may have cut anew, and what contradicts it. Pure.
+//! How a chunk's record follows the one that was passed before it: what goes on from there, what
+//! `tidemark recover` may have cut anew, and what contradicts it. Pure.
 
 use crate::domain::position::{Control, Sequence};
 use crate::domain::time::Millis;
@@ -39,18 +39,19 @@ impl Contradiction {
 pub(super) struct Following {
     pub(super) follows: Follows,
     pub(super) contradictions: Vec<Contradiction>,
-    /// Its blocks carry sequences that were passed: posting drops them, and they cannot be compared.
+    /// Its blocks carry sequences that were passed: posting drops them, and they cannot be
+    /// compared.
     pub(super) reuses_sequences: bool,
 }
 
-/// Whether a record may repeat one that came before it: a rerun appends its chunk's record again, and a worker
-/// that slept may do so much later. Only the log can tell.
+/// Whether a record may repeat one that came before it: a rerun appends its chunk's record again,
+/// and a worker that slept may do so much later. Only the log can tell.
 pub(super) fn may_repeat(passed: Option<&PassedChunk>, cut: &RateCheckpoint) -> bool {
     passed.is_some_and(|passed| cut.chunk <= passed.chunk || cut.from != passed.to)
 }
 
-/// Whether two records are of one and the same cut. A rerun may have found that the beginning of its duplicate
-/// window has expired.
+/// Whether two records are of one and the same cut. A rerun may have found that the beginning of
+/// its duplicate window has expired.
 pub(super) fn is_same_cut(earlier: &RateCheckpoint, later: &RateCheckpoint) -> bool {
     let with_its_window = RateCheckpoint {
         window: later.window,
@@ -174,8 +175,8 @@ fn list(sequences: &[Sequence]) -> String {
     format!("[{}]", numbers.join(", "))
 }
 
-/// The control position never goes back. Entries that only chunks without blocks were rated with may be lost
-/// with restored tables.
+/// The control position never goes back. Entries that only chunks without blocks were rated with
+/// may be lost with restored tables.
 fn compare_control(state: &PassedState, cut: &RateCheckpoint, follows: Follows) -> Option<String> {
     let least = match (follows, state.sent) {
         (Follows::CutAnew, sent) => sent.map_or(Control(0), |sent| sent.control),
@@ -201,7 +202,8 @@ fn compare_log_time(state: &PassedState, cut: &RateCheckpoint, follows: Follows)
         // No record has told the time yet.
         _ if state.log_time == Millis(0) => return None,
         (Follows::Next, Some(clock)) if is_corrected(state, cut) => {
-            // It may have run ahead in between, without a chunk: the correction sets it back to its moment.
+            // It may have run ahead in between, without a chunk: the correction sets it back to its
+            // moment.
             let expected = state.log_time.min(clock.at);
             (own < expected || own > clock.at, expected)
         }
@@ -247,8 +249,8 @@ fn moment(moment: Option<Millis>) -> String {
     moment.map_or_else(|| "unknown".to_owned(), |moment| moment.to_string())
 }
 
-/// What can be said of a window without the records in it. Its exact bounds are compared while they are at hand
-/// (`Rater::contradictions`).
+/// What can be said of a window without the records in it. Its exact bounds are compared while they
+/// are at hand (`Rater::contradictions`).
 fn compare_window(state: &PassedState, cut: &RateCheckpoint, follows: Follows) -> Option<String> {
     let (before, own) = (&state.window, &cut.window);
     if own.first > cut.from {
@@ -330,8 +332,8 @@ pub(super) fn passed(before: Option<&PassedChunk>, chunk: &LoggedChunk) -> Passe
     }
 }
 
-/// Whether a chunk that was cut later takes records of this one, of which nothing was counted: a chunk of other
-/// content that begins before its end.
+/// Whether a chunk that was cut later takes records of this one, of which nothing was counted: a
+/// chunk of other content that begins before its end.
 pub(super) fn is_cut_over(chunk: &RateCheckpoint, later: &RateCheckpoint) -> bool {
     let overlaps = match later.is_cut() {
         true => later.from < chunk.to && later.to > chunk.from,
@@ -379,8 +381,8 @@ mod tests {
         }
     }
 
-    /// Chunk 7 with records [10, 20), which began after block 4 and sent the fifth, and then chunk 8 with
-    /// records [20, 30), which sent nothing.
+    /// Chunk 7 with records [10, 20), which began after block 4 and sent the fifth, and then chunk
+    /// 8 with records [20, 30), which sent nothing.
     fn passed_two() -> PassedChunk {
         let chunk = |cut: RateCheckpoint, sent: u64| LoggedChunk {
             end: ChunkEnd {

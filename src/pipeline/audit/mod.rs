@@ -6,9 +6,9 @@
 //! ledger.cuts ─▶ follow ─▶ take blocks ─▶ rate again ─▶ compare ─▶ findings, checkpoint
 //! ```
 //!
-//! It writes nothing of the rater's or the poster's. A finding changes nothing, and the audit goes on
-//! behind it. Work between two checkpoints may be done twice, also by two workers: a finding is kept
-//! under a key that says what it is about.
+//! It writes nothing of the rater's or the poster's. A finding changes nothing, and the audit goes
+//! on behind it. Work between two checkpoints may be done twice, also by two workers: a finding is
+//! kept under a key that says what it is about.
 
 mod archive;
 mod begin;
@@ -61,8 +61,8 @@ enum Verdict {
     Equal,
     /// It cannot be rated again as it was, because something of that is gone by right.
     Skipped(SkipReason),
-    /// It was cut anew before it had sent anything: tables were restored, and `tidemark recover` found
-    /// no block of it.
+    /// It was cut anew before it had sent anything: tables were restored, and `tidemark recover`
+    /// found no block of it.
     Superseded,
     /// They are not.
     Found(Vec<Finding>),
@@ -246,8 +246,8 @@ impl<'c> Auditor<'c> {
         Ok(true)
     }
 
-    /// Audits the next chunk, whose record stands at `at`, unless that repeats an earlier one. False: it was
-    /// not decided before shutdown.
+    /// Audits the next chunk, whose record stands at `at`, unless that repeats an earlier one.
+    /// False: it was not decided before shutdown.
     async fn chunk(
         &mut self,
         at: Offset,

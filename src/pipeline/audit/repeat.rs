@@ -41,8 +41,8 @@ pub(super) enum EarlierRecord {
 }
 
 impl<'c> Auditor<'c> {
-    /// Rates a chunk again and compares its blocks. Adds what contradicts the chunk before it, or the end that
-    /// its record gives.
+    /// Rates a chunk again and compares its blocks. Adds what contradicts the chunk before it, or
+    /// the end that its record gives.
     pub(super) async fn judge(
         &mut self,
         chunk: &LoggedChunk,
@@ -160,9 +160,9 @@ impl<'c> Auditor<'c> {
         by_partition.flat_map(of).collect()
     }
 
-    /// The rater's stored checkpoint. A cut is stored before its record is appended, so a checkpoint of an
-    /// earlier chunk comes from tables that were restored: usage rows may be missing until
-    /// `tidemark recover` has written them again, and until then nothing is found.
+    /// The rater's stored checkpoint. A cut is stored before its record is appended, so a
+    /// checkpoint of an earlier chunk comes from tables that were restored: usage rows may be
+    /// missing until `tidemark recover` has written them again, and until then nothing is found.
     async fn checkpoint_of_rater(&self, cut: &RateCheckpoint) -> Result<RateCheckpoint, Failure> {
         let ctx = self.ctx;
         let stored = persist(ctx, || progress::rate_checkpoint(&*ctx.db, self.source)).await?;
@@ -177,8 +177,8 @@ impl<'c> Auditor<'c> {
         })
     }
 
-    /// Whether the records of a chunk of which the log holds no block were cut anew: by the chunk that is being
-    /// rated now, or by one with a later record in `ledger.cuts`.
+    /// Whether the records of a chunk of which the log holds no block were cut anew: by the chunk
+    /// that is being rated now, or by one with a later record in `ledger.cuts`.
     async fn is_superseded(
         &self,
         cut: &RateCheckpoint,
@@ -254,8 +254,8 @@ impl<'c> Auditor<'c> {
         Ok(found)
     }
 
-    /// A record that repeats an earlier one: its chunk was run again. The next chunk goes on from the duplicate
-    /// window that was found then, of which a part may have expired.
+    /// A record that repeats an earlier one: its chunk was run again. The next chunk goes on from
+    /// the duplicate window that was found then, of which a part may have expired.
     pub(super) fn repeated(&mut self, chunk: &LoggedChunk) {
         let Some(passed) = &mut self.checkpoint.passed else {
             return;
@@ -270,8 +270,9 @@ impl<'c> Auditor<'c> {
         }
     }
 
-    /// A chunk was run again and ended elsewhere. `tidemark recover` finishes a chunk so that was rated with rules
-    /// or links that are lost, and the next chunk goes on from there; anything else is a finding.
+    /// A chunk was run again and ended elsewhere. `tidemark recover` finishes a chunk so that was
+    /// rated with rules or links that are lost, and the next chunk goes on from there; anything
+    /// else is a finding.
     pub(super) async fn finished_otherwise(
         &mut self,
         earlier: &LoggedChunk,
@@ -313,8 +314,8 @@ impl<'c> Auditor<'c> {
         {
             return Ok(Some(SkipReason::RowsExpired));
         }
-        // A window that lacks its beginning tells copies of accepted events by their usage rows, but not
-        // copies of a record that was itself rejected.
+        // A window that lacks its beginning tells copies of accepted events by their usage rows,
+        // but not copies of a record that was itself rejected.
         if self.has_expired(chunk.cut.window.first).await? {
             return Ok(Some(SkipReason::EventsExpired));
         }
@@ -328,8 +329,8 @@ impl<'c> Auditor<'c> {
         Ok(is_lost.then_some(SkipReason::RulesLost))
     }
 
-    /// Whether entries of the control feed that a chunk was rated with were lost with restored tables
-    /// (`tidemark recover`).
+    /// Whether entries of the control feed that a chunk was rated with were lost with restored
+    /// tables (`tidemark recover`).
     async fn are_rules_lost(&self, cut: &RateCheckpoint) -> Result<bool, Failure> {
         let ctx = self.ctx;
         let lost = BTreeSet::from([cut.control, Control(cut.control.0 + 1)]);
@@ -337,7 +338,8 @@ impl<'c> Auditor<'c> {
         Ok(void.len() == lost.len())
     }
 
-    /// Whether blocks that come after the passed chunk may be in a format that this program does not read.
+    /// Whether blocks that come after the passed chunk may be in a format that this program does
+    /// not read.
     async fn are_blocks_unreadable(&self, concerned: &BTreeSet<Partition>) -> bool {
         for q in concerned {
             let from = self.checkpoint.postings.get(q.0 as usize).copied();
@@ -355,7 +357,8 @@ impl<'c> Auditor<'c> {
         Ok(bounds.start > record)
     }
 
-    /// Whether blocks that come after the passed chunk may have expired in these posting partitions.
+    /// Whether blocks that come after the passed chunk may have expired in these posting
+    /// partitions.
     async fn have_blocks_expired(&self, concerned: &BTreeSet<Partition>) -> Result<bool, Failure> {
         for q in concerned {
             let from = self.checkpoint.postings.get(q.0 as usize).copied();

@@ -15,7 +15,8 @@ use crate::pipeline::recorded_cut::LoggedChunk;
 use crate::pipeline::retry::persist;
 use crate::store::audits::{self, Finding, FindingKind};
 
-/// Findings of one source partition and epoch that are kept in the store at a time; all are counted.
+/// Findings of one source partition and epoch that are kept in the store at a time; all are
+/// counted.
 const FINDINGS_KEPT_MAX: usize = 1_000;
 /// How often it is looked whether some of them were dismissed, once there are as many.
 const COUNTED_AGAIN: Duration = Duration::from_secs(60);

@@ -1,9 +1,10 @@
 //! Taking the blocks of a chunk out of `ledger.postings`.
 //!
 //! A chunk's record is appended together with its blocks, so it may be there before them. A block
-//! that is not there is late as long as the chunk may not be done. It is missing once the same source
-//! has sent a later one to the same posting partition, or once the rater has gone on to another
-//! chunk (every block was acknowledged before) and the partition was read to the end that it had then.
+//! that is not there is late as long as the chunk may not be done. It is missing once the same
+//! source has sent a later one to the same posting partition, or once the rater has gone on to
+//! another chunk (every block was acknowledged before) and the partition was read to the end that
+//! it had then.
 
 use tokio::sync::watch;
 
@@ -61,7 +62,8 @@ impl LoggedBlocks {
 }
 
 impl Auditor<'_> {
-    /// Takes the blocks of the next chunk; `None`: the audit is to stop before all of them are there.
+    /// Takes the blocks of the next chunk; `None`: the audit is to stop before all of them are
+    /// there.
     pub(super) async fn take_blocks(
         &mut self,
         chunk: &LoggedChunk,

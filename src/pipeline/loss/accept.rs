@@ -276,8 +276,8 @@ fn still(held: &PostIds) -> impl Iterator<Item = Write> {
 }
 
 /// Looks whether the posting checkpoints that did not fit into the transaction are still those of
-/// these writes. If not, a worker has posted meanwhile: what it has counted of a chunk that was given
-/// up just now is found as late blocks by the next run.
+/// these writes. If not, a worker has posted meanwhile: what it has counted of a chunk that was
+/// given up just now is found as late blocks by the next run.
 async fn still_beyond(db: &dyn Db, held: &PostIds) -> Result<(), LossError> {
     for (posting, written) in held.iter().skip(CHECKED_MAX) {
         let task = TaskId::new(Role::Post, *posting);

@@ -10,8 +10,9 @@ use crate::domain::ids::{Account, AccountRef};
 /// Accounts stand in pages of so many: a cache that grows never moves what it holds.
 const PAGE: usize = 512;
 
-/// Accounts in memory, each with a number that it keeps while it is here. Everything that is kept about accounts elsewhere (who is
-/// changed, to whom effects are owed) are such numbers: small to keep, to sort, and to find the account by.
+/// Accounts in memory, each with a number that it keeps while it is here. Everything that is kept
+/// about accounts elsewhere (who is changed, to whom effects are owed) are such numbers: small to
+/// keep, to sort, and to find the account by.
 #[derive(Default)]
 pub(super) struct AccountCache {
     hasher: DefaultHashBuilder,

@@ -17,7 +17,8 @@ impl Poster<'_> {
         Ok(())
     }
 
-    /// Adds a block's entries to the accounts that have not counted it yet. Every account is in memory.
+    /// Adds a block's entries to the accounts that have not counted it yet. Every account is in
+    /// memory.
     fn apply_block(&mut self, accepted: &Accepted) {
         let position = Position {
             epoch: self.ctx.log.epoch(),

@@ -23,10 +23,10 @@ use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
 use crate::store::db::Write;
 use crate::store::set_aside::{self, Base, FaultCode, Released, SetAside, Stood};
 
-/// So many accounts of one posting partition are set aside at most. More of them are no coincidence:
-/// a script, a newer version or a changed table is behind it, and whoever looks after that is helped
-/// by a partition that halts, not by a list of accounts that grows. Twenty is also few enough for
-/// all of them to be written in one transaction with the checkpoint.
+/// So many accounts of one posting partition are set aside at most. More of them are no
+/// coincidence: a script, a newer version or a changed table is behind it, and whoever looks after
+/// that is helped by a partition that halts, not by a list of accounts that grows. Twenty is also
+/// few enough for all of them to be written in one transaction with the checkpoint.
 pub const SET_ASIDE_MAX: usize = 20;
 /// Of what is wrong with an account so much is stored.
 const WHAT_CHARS_MAX: usize = 1_000;
@@ -304,14 +304,14 @@ impl Poster<'_> {
         Ok(())
     }
 
-    /// The record of a fault. One that is set aside again, because it could not be written after its
-    /// release, still lacks what it lacked before.
+    /// The record of a fault. One that is set aside again, because it could not be written after
+    /// its release, still lacks what it lacked before.
     async fn record_of(&self, fault: AccountFault) -> Result<SetAside, Failure> {
         let ctx = self.ctx;
         let account = fault.account;
         if let Some((before, _)) = self.aside.record(&account) {
-            // What a release has taken since is in memory only: other rows than those of before need
-            // not have it.
+            // What a release has taken since is in memory only: other rows than those of before
+            // need not have it.
             return Ok(SetAside {
                 code: fault.code,
                 what: clipped(fault.what),

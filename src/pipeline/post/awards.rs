@@ -1,4 +1,5 @@
-//! Awards: applying the pending pointers of this partition, and removing them when nothing hangs on them any more.
+//! Awards: applying the pending pointers of this partition, and removing them when nothing hangs on
+//! them any more.
 
 use super::concurrency::{self, Turns};
 use super::{Cached, Poster};
@@ -15,16 +16,17 @@ use crate::store::db::StoreError;
 use crate::store::referrals;
 use crate::store::set_aside::{FaultCode, Stood};
 
-/// So many awards of one account are written in one transaction at the most. DynamoDB takes 100 writes in one, and each award is one, and may
-/// open a row of a month of its own; the head, the account's item and the months of postings come to that.
+/// So many awards of one account are written in one transaction at the most. DynamoDB takes 100
+/// writes in one, and each award is one, and may open a row of a month of its own; the head, the
+/// account's item and the months of postings come to that.
 const AWARDS_PER_WRITE_MAX: usize = 40;
 
 /// How often an account is read until its rows show what another worker has written.
 const READINGS_MAX: u32 = 8;
 
 /// The queues of pointers that posting partitions had which do not exist any more, since a later
-/// epoch has fewer. Each belongs to one posting partition of today, which hands its pointers over to
-/// the partitions of their accounts.
+/// epoch has fewer. Each belongs to one posting partition of today, which hands its pointers over
+/// to the partitions of their accounts.
 #[derive(Debug, Default)]
 pub(super) struct FormerQueues {
     all: Vec<Partition>,
@@ -53,8 +55,9 @@ impl FormerQueues {
     }
 }
 
-/// So many pointers are taken at a time. Then their rows and effects are written, the checkpoint too, and blocks get their turn: a
-/// backlog of any length (imported links, for example) takes bounded memory and does not hold up postings.
+/// So many pointers are taken at a time. Then their rows and effects are written, the checkpoint
+/// too, and blocks get their turn: a backlog of any length (imported links, for example) takes
+/// bounded memory and does not hold up postings.
 const BATCH_MAX: u32 = 500;
 
 impl Poster<'_> {
@@ -132,7 +135,8 @@ impl Poster<'_> {
         self.set_aside(faults).await
     }
 
-    /// Hands over a batch of the pointers that were left for a posting partition of an earlier epoch.
+    /// Hands over a batch of the pointers that were left for a posting partition of an earlier
+    /// epoch.
     async fn empty_former_queue(&mut self) -> Result<(), Failure> {
         let ctx = self.ctx;
         let Some(former) = self.former_queues.left.last().copied() else {
@@ -199,8 +203,8 @@ impl Poster<'_> {
         }
     }
 
-    /// A check is written in one transaction with the link that it is about, but may become visible before it. Then it stays: without
-    /// the link it would look as if nothing were owed.
+    /// A check is written in one transaction with the link that it is about, but may become visible
+    /// before it. Then it stays: without the link it would look as if nothing were owed.
     async fn take_check(&mut self, pointer: Pointer, referee: &Account) -> Result<bool, Failure> {
         let ctx = self.ctx;
         let link = persist(ctx, || referrals::link_of(&*ctx.db, referee)).await;
@@ -219,8 +223,8 @@ impl Poster<'_> {
         Ok(true)
     }
 
-    /// Adds an award to its account's rows in memory; the flush writes them and the pointer's change in one transaction.
-    /// False if the account is set aside.
+    /// Adds an award to its account's rows in memory; the flush writes them and the pointer's
+    /// change in one transaction. False if the account is set aside.
     async fn take_award(&mut self, listed: Pointer, award: &Award) -> Result<bool, Failure> {
         let ctx = self.ctx;
         let unreadable = |code| move |error| Failure::of_account(&award.account, code, error);
@@ -230,8 +234,8 @@ impl Poster<'_> {
         let Some(state) = state else { return Ok(true) };
         let known = self.accounts.number_of(&award.account);
         if state == State::Applied && !known.is_some_and(|number| self.has_unwritten(number)) {
-            // Another worker has applied it, maybe after the account was loaded here: its effects must come from the rows as they
-            // stand.
+            // Another worker has applied it, maybe after the account was loaded here: its effects
+            // must come from the rows as they stand.
             if !self.know_as_it_stands(&award.account).await? {
                 return Ok(false);
             }
@@ -255,8 +259,9 @@ impl Poster<'_> {
             let of_account = self.milestone_awards.entry(award.account.clone());
             of_account.or_default().insert(award.id.clone());
         }
-        // Also of one that is applied: a head that was read from before the award does not name the older month that the award opened, and
-        // the month's leaderboard would go without the account for ever.
+        // Also of one that is applied: a head that was read from before the award does not name the
+        // older month that the award opened, and the month's leaderboard would go without the
+        // account for ever.
         self.load_back_to(number, award.month).await?;
         if state == State::Applied {
             self.spent_pointers.push(Pointer { state, ..listed });
@@ -318,7 +323,8 @@ impl Poster<'_> {
         }
     }
 
-    /// Whether an award is in its account's rows in memory already, and waits to be written with them.
+    /// Whether an award is in its account's rows in memory already, and waits to be written with
+    /// them.
     fn waits(&self, number: u32, award: &Pointer) -> bool {
         let cached = self.accounts.get(number);
         cached.is_some_and(|cached| cached.awards.iter().any(|waits| waits.item == award.item))
@@ -331,7 +337,8 @@ impl Poster<'_> {
         cached.is_some_and(|cached| cached.awards.len() >= most)
     }
 
-    /// Notes that effects are owed to an account. It may stand there from before it was loaded again; then it stands there twice.
+    /// Notes that effects are owed to an account. It may stand there from before it was loaded
+    /// again; then it stands there twice.
     pub(super) fn touch(&mut self, number: u32) {
         if let Some(cached) = self.accounts.get_mut(number) {
             cached.touched = true;

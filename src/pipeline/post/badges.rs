@@ -1,9 +1,9 @@
-//! BADGES: an effect like the others, level-triggered: what an account has earned follows from its rows,
-//! so it is owed to every account that a flush or a replay touches. A grant is an item that is written
-//! once and never deleted: repeats, zombies and new epochs find it there.
+//! BADGES: an effect like the others, level-triggered: what an account has earned follows from its
+//! rows, so it is owed to every account that a flush or a replay touches. A grant is an item that
+//! is written once and never deleted: repeats, zombies and new epochs find it there.
 //!
-//! What goes by final months, and accounts that nobody touches after new badges were published, are the
-//! matter of the sweep.
+//! What goes by final months, and accounts that nobody touches after new badges were published, are
+//! the matter of the sweep.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

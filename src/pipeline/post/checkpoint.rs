@@ -13,14 +13,16 @@ use crate::store::checkpoints::{self, EARLIER_INTERVAL_MS, EarlierCheckpoint, Po
 use crate::store::db::{ITEM_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX, Write};
 use crate::store::set_aside::{self, Released};
 
-/// So many lists go into one transaction. DynamoDB takes 100 items, and 4 MB in all; a list has up to 400 KB.
+/// So many lists go into one transaction. DynamoDB takes 100 items, and 4 MB in all; a list has up
+/// to 400 KB.
 const LISTS_PER_WRITE_MAX: usize = 8;
 const _: () = assert!(LISTS_PER_WRITE_MAX < TRANSACTION_ITEMS_MAX);
 const _: () = assert!((LISTS_PER_WRITE_MAX + 1) * ITEM_BYTES_MAX <= TRANSACTION_BYTES_MAX);
 
 impl Poster<'_> {
-    /// Makes what is owed durable and says how far this partition is done, in one transaction: a rival that has ranked from
-    /// rows of the past cannot put its lists over this worker's without losing the checkpoint, and neither the other way round.
+    /// Makes what is owed durable and says how far this partition is done, in one transaction: a
+    /// rival that has ranked from rows of the past cannot put its lists over this worker's without
+    /// losing the checkpoint, and neither the other way round.
     pub(super) async fn write_checkpoint(&mut self) -> Result<(), Failure> {
         if !self.is_uncovered() {
             return Ok(());
@@ -64,8 +66,8 @@ impl Poster<'_> {
         changed.map(|(of, _)| *of).collect()
     }
 
-    /// Moves the checkpoint, and writes these lists with it, the last ones. Records of accounts that
-    /// take part again end with it.
+    /// Moves the checkpoint, and writes these lists with it, the last ones. Records of accounts
+    /// that take part again end with it.
     async fn save_tops(&mut self, tops: &[(AccountKind, Month)]) -> Result<(), Failure> {
         let (write, next) = (self.ctx.next_write(), self.next_checkpoint());
         // Their rows and effects are durable by now.
@@ -145,7 +147,8 @@ impl Poster<'_> {
         Ok(())
     }
 
-    /// Builds a list anew from every account of this partition: the ones in memory as they are, the others as they stand.
+    /// Builds a list anew from every account of this partition: the ones in memory as they are, the
+    /// others as they stand.
     async fn rescan(&mut self, kind: AccountKind, month: Month) -> Result<(), Failure> {
         tracing::info!(event = "leaderboard.rescan", task = %self.task(), %kind, %month, "too many totals fell; rebuilding the leaderboard from the tables");
         let head = self.follower.follow(self.ctx).await?;

@@ -1,4 +1,5 @@
-//! Many requests to the store at once: a bounded number of lanes, each of which takes the next piece of work when it is done with one.
+//! Many requests to the store at once: a bounded number of lanes, each of which takes the next
+//! piece of work when it is done with one.
 //!
 //! A future of its own for every request would cost as much as building the request.
 
@@ -31,7 +32,8 @@ impl Turns {
     }
 }
 
-/// Runs lanes until no turns are left; what all of them gave. The first failure ends all: what they have under way is dropped.
+/// Runs lanes until no turns are left; what all of them gave. The first failure ends all: what they
+/// have under way is dropped.
 pub(super) fn all<'t, T, F>(
     ctx: &WorkerContext,
     turns: &'t Turns,
@@ -42,7 +44,8 @@ where
     T: Send + 't,
 {
     let count = turns.end.min(ctx.settings.flush_concurrency.max(1));
-    // Boxed and made before anything is awaited, so that no closure over references lives across an await: the task would not be Send.
+    // Boxed and made before anything is awaited, so that no closure over references lives across an
+    // await: the task would not be Send.
     let lanes: Vec<BoxFuture<'t, Result<Vec<T>, Failure>>> =
         (0..count).map(|_| lane(turns).boxed()).collect();
     async move {

@@ -1,6 +1,7 @@
 //! DERIVE: what follows from account rows: streak snapshots, milestones, badges, top-K lists.
 //!
-//! Effects are level-triggered: computed from the row whenever the account is touched, by a replay too.
+//! Effects are level-triggered: computed from the row whenever the account is touched, by a replay
+//! too.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,8 +27,9 @@ use crate::store::set_aside::FaultCode;
 use crate::store::{awards, referrals, streaks};
 
 impl Poster<'_> {
-    /// Brings everything that is derived from the touched accounts' rows up to date, as far as it can be at once;
-    /// top-K lists are brought up to date in memory, and written by [`Poster::write_checkpoint`].
+    /// Brings everything that is derived from the touched accounts' rows up to date, as far as it
+    /// can be at once; top-K lists are brought up to date in memory, and written by
+    /// [`Poster::write_checkpoint`].
     pub(super) async fn derive(&mut self) -> Result<(), Failure> {
         if self.touched.is_empty() {
             return Ok(());
@@ -40,8 +42,9 @@ impl Poster<'_> {
         }
         self.snapshot_streaks(&touched).await?;
         self.grant_milestones(&touched).await?;
-        // After the rows were written: whoever looks through all rows for new badges has seen what was
-        // written before these were published, and here they are known for what was written after.
+        // After the rows were written: whoever looks through all rows for new badges has seen what
+        // was written before these were published, and here they are known for what was written
+        // after.
         let head = self.follower.follow(self.ctx).await?;
         let timeline = self.follower.rules(head);
         self.grant_badges(&touched, timeline.as_ref()).await?;
@@ -57,8 +60,8 @@ impl Poster<'_> {
             let kind = cached.account.kind;
             let head = cached.rows.months.last_key_value()?.1;
             let streak = statement::streak(kind, head, activity);
-            // Failures can take a provider's only active day away, and reversals anybody's: then there may be a snapshot to take
-            // back.
+            // Failures can take a provider's only active day away, and reversals anybody's: then
+            // there may be a snapshot to take back.
             let has_reversals = || {
                 cached
                     .rows
@@ -102,8 +105,8 @@ impl Poster<'_> {
         Ok(())
     }
 
-    /// Grants the referrer of an account that has its 50 successes what is owed. Without a link nothing is: a link that
-    /// is made later leaves a check.
+    /// Grants the referrer of an account that has its 50 successes what is owed. Without a link
+    /// nothing is: a link that is made later leaves a check.
     async fn grant_milestone(
         &mut self,
         referee: &Account,
@@ -153,8 +156,8 @@ impl Poster<'_> {
         }
     }
 
-    /// Marks the milestone of a link as granted if its award exists: the link's table was restored to
-    /// an earlier moment than the award's. False: there is no award, or the link has changed.
+    /// Marks the milestone of a link as granted if its award exists: the link's table was restored
+    /// to an earlier moment than the award's. False: there is no award, or the link has changed.
     async fn mark_granted(&self, link: &referrals::Link) -> Result<bool, Failure> {
         let ctx = self.ctx;
         let Some(referrer) = link.chain.first() else {
@@ -217,9 +220,10 @@ impl Poster<'_> {
         Ok(())
     }
 
-    /// Whose totals may have changed: the touched, and with new rules everybody in memory. Rules take effect no earlier than
-    /// they are written, and an event may be five minutes ahead of its log time: so a day to which new rules apply may have
-    /// been ranked under the old ones only around their first midnight, and those accounts were used just now.
+    /// Whose totals may have changed: the touched, and with new rules everybody in memory. Rules
+    /// take effect no earlier than they are written, and an event may be five minutes ahead of its
+    /// log time: so a day to which new rules apply may have been ranked under the old ones only
+    /// around their first midnight, and those accounts were used just now.
     fn to_rank(&self, touched: &[u32], timeline: &Arc<Timeline>) -> Vec<u32> {
         match &self.ranked_under {
             Some(before) if !Arc::ptr_eq(before, timeline) => {

@@ -1,4 +1,5 @@
-//! Flushing: every changed account's rows, each under the fence that was last seen, then the effects that they owe.
+//! Flushing: every changed account's rows, each under the fence that was last seen, then the
+//! effects that they owe.
 
 use super::account_cache::AccountCache;
 use super::concurrency::{self, Turns};
@@ -77,7 +78,8 @@ impl Poster<'_> {
         self.set_aside(faults).await
     }
 
-    /// Months before this one are closed at every source partition, as far as this partition has seen.
+    /// Months before this one are closed at every source partition, as far as this partition has
+    /// seen.
     fn open_from(&self) -> Month {
         let slowest = self
             .sources
@@ -95,8 +97,8 @@ impl Poster<'_> {
     }
 }
 
-/// Whether these are so many writes that were refused that it is not for the sake of single accounts.
-/// One or two are: a flush may hold nothing but an account that was just released.
+/// Whether these are so many writes that were refused that it is not for the sake of single
+/// accounts. One or two are: a flush may hold nothing but an account that was just released.
 fn are_refusals(faults: &[AccountFault]) -> bool {
     let is_refusal = |fault: &AccountFault| fault.code == FaultCode::WriteRefused;
     faults.len() >= REFUSED_TO_HALT && faults.iter().all(is_refusal)
@@ -128,7 +130,8 @@ async fn write_some(
     Ok(written)
 }
 
-/// An account with a sum at the end of its range is named: its numbers are too low, and nobody else's are touched.
+/// An account with a sum at the end of its range is named: its numbers are too low, and nobody
+/// else's are touched.
 fn tell_saturation(ctx: &WorkerContext, cached: &Cached) {
     let rows = &cached.rows;
     if !rows.lifetime.spent.is_saturated() && !rows.months.values().any(MonthRow::is_saturated) {
@@ -141,7 +144,8 @@ fn tell_saturation(ctx: &WorkerContext, cached: &Cached) {
     }
 }
 
-/// Writes one account's changed rows, and the awards that are in them, under the fence that was last seen.
+/// Writes one account's changed rows, and the awards that are in them, under the fence that was
+/// last seen.
 async fn write(
     ctx: &WorkerContext,
     cached: &Cached,
@@ -206,7 +210,8 @@ fn refused(cached: &Cached, what: String) -> Failure {
 
 /// One write of an account: what is sent, and what stands in the store before and after it.
 struct Attempt {
-    /// What is sent first. Nearly every write is sent once, so it is not kept for a second time, but built again.
+    /// What is sent first. Nearly every write is sent once, so it is not kept for a second time,
+    /// but built again.
     writes: Vec<Write>,
     before: Option<Fence>,
     after: StoredHead,
@@ -240,7 +245,8 @@ impl Attempt {
         Ok(writes)
     }
 
-    /// Reads the head to learn what became of a write whose condition failed or whose answer was lost.
+    /// Reads the head to learn what became of a write whose condition failed or whose answer was
+    /// lost.
     async fn outcome_from_head(
         &self,
         ctx: &WorkerContext,
@@ -254,7 +260,8 @@ impl Attempt {
             let unreadable = |error| Failure::of_account(account, FaultCode::RowUnreadable, error);
             match self.judge(now.map_err(unreadable)?) {
                 Ok(outcome) => return Ok(outcome),
-                // A plain read may show a row as it was before a transaction that has just happened: ask again before halting.
+                // A plain read may show a row as it was before a transaction that has just
+                // happened: ask again before halting.
                 Err(_) if readings.again().await => {}
                 Err(found) => {
                     let before = self.before.unwrap_or_default();

@@ -1,4 +1,5 @@
-//! LOAD: accounts in memory: loading what blocks and awards name, and forgetting what was not used for long.
+//! LOAD: accounts in memory: loading what blocks and awards name, and forgetting what was not used
+//! for long.
 
 use super::concurrency::{self, Turns};
 use super::take::Accepted;
@@ -13,12 +14,13 @@ use crate::store::accounts::{self, Reading};
 use crate::store::checkpoints;
 use crate::store::set_aside::FaultCode;
 
-/// How often torn rows are read again before they count as contradicting each other. A transaction shows its halves for
-/// milliseconds; with the back-off between two readings this is many seconds.
+/// How often torn rows are read again before they count as contradicting each other. A transaction
+/// shows its halves for milliseconds; with the back-off between two readings this is many seconds.
 const TORN_READINGS_MAX: u32 = 12;
 
 impl Poster<'_> {
-    /// Loads every account that the blocks name and that is not in memory. Afterwards every entry has its account's number.
+    /// Loads every account that the blocks name and that is not in memory. Afterwards every entry
+    /// has its account's number.
     pub(super) async fn load(&mut self, blocks: &mut [Accepted]) -> Result<(), Failure> {
         if blocks.is_empty() {
             return Ok(());
@@ -53,7 +55,8 @@ impl Poster<'_> {
     fn name(&self, accepted: &mut Accepted) {
         let book = &self.accounts;
         let accounts = || accepted.block.entries.iter().map(|entry| entry.account);
-        // All hashes first: the looks into memory then stand close together, and the processor waits for several at once.
+        // All hashes first: the looks into memory then stand close together, and the processor
+        // waits for several at once.
         let hashes: Vec<u64> = accounts().map(|account| book.hash(account)).collect();
         let numbers = accounts()
             .zip(hashes)
@@ -134,9 +137,9 @@ impl Poster<'_> {
         self.set_aside(faults).await
     }
 
-    /// Rows that are loaded while this worker runs must hold every posting that it has taken before.
-    /// If all tables were restored meanwhile, the checkpoint went back with them; or it did not,
-    /// because it was not written since, and a row lacks what this worker wrote after it.
+    /// Rows that are loaded while this worker runs must hold every posting that it has taken
+    /// before. If all tables were restored meanwhile, the checkpoint went back with them; or it did
+    /// not, because it was not written since, and a row lacks what this worker wrote after it.
     async fn check_loaded(&self, loaded: &[Cached]) -> Result<(), Failure> {
         let (ctx, key) = (self.ctx, checkpoints::checkpoint_key(self.task()));
         let found = persist(ctx, || checkpoints::last_write(&*ctx.db, &key)).await?;
@@ -167,8 +170,8 @@ impl Poster<'_> {
         self.accounts.remove(number);
     }
 
-    /// Loads the rows from the one before `month` on, if `month` lies before the rows that are in memory. This is rare: a head
-    /// names the rows that are open, and those were loaded with it.
+    /// Loads the rows from the one before `month` on, if `month` lies before the rows that are in
+    /// memory. This is rare: a head names the rows that are open, and those were loaded with it.
     pub(super) async fn load_back_to(&mut self, number: u32, month: Month) -> Result<(), Failure> {
         let ctx = self.ctx;
         match self.accounts.get_mut(number) {
@@ -177,7 +180,8 @@ impl Poster<'_> {
         }
     }
 
-    /// Forgets the accounts that were used longest ago, when there are too many. Only what is written may go.
+    /// Forgets the accounts that were used longest ago, when there are too many. Only what is
+    /// written may go.
     pub(super) fn evict(&mut self) {
         let most = self.ctx.settings.accounts_cached_max;
         if self.accounts.len() <= most {

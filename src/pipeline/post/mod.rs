@@ -5,9 +5,10 @@
 //!                                                       awards (pending pointers) ─┘
 //! ```
 //!
-//! Rows are written under equality with the fence that this worker last saw, one write per account at a time. Effects (streak
-//! snapshots, milestones, top-K lists) are derived from the rows, never from noticing a change, and are owed for every account
-//! that a replayed range touches: a crash between row and effect loses nothing. The checkpoint moves when all of it is durable.
+//! Rows are written under equality with the fence that this worker last saw, one write per account
+//! at a time. Effects (streak snapshots, milestones, top-K lists) are derived from the rows, never
+//! from noticing a change, and are owed for every account that a replayed range touches: a crash
+//! between row and effect loses nothing. The checkpoint moves when all of it is durable.
 
 mod account_cache;
 mod apply;
@@ -108,8 +109,9 @@ impl Cached {
         !self.dirty.is_empty()
     }
 
-    /// Adds an entry of the block at `position`; what the account gets for first uses. The rows that
-    /// it touches are in memory. Whoever calls this looks whether the account was dirty before.
+    /// Adds an entry of the block at `position`; what the account gets for first uses. The rows
+    /// that it touches are in memory. Whoever calls this looks whether the account was dirty
+    /// before.
     fn add(
         &mut self,
         entry: EntryRef<'_>,
@@ -174,8 +176,8 @@ pub struct Poster<'c> {
     /// Accounts that are not in memory any more, and the postings after the stored checkpoint that
     /// they had counted.
     forgotten: HashMap<Account, Position>,
-    /// Numbers of the accounts with unwritten rows, as they came. Flags in [`Cached`] tell who stands here already; they are put in
-    /// order when it is their turn.
+    /// Numbers of the accounts with unwritten rows, as they came. Flags in [`Cached`] tell who
+    /// stands here already; they are put in order when it is their turn.
     dirty: Vec<u32>,
     /// Accounts that are set aside.
     aside: AsideBook,

@@ -1,7 +1,7 @@
 //! Releasing an account that was set aside.
 //!
-//! Its rows say by their fence what they have counted. From a place at which everything before is in
-//! them, the account's entries are taken again from the log, beside what the partition does
+//! Its rows say by their fence what they have counted. From a place at which everything before is
+//! in them, the account's entries are taken again from the log, beside what the partition does
 //! meanwhile. When both are at the same offset, the account takes part again; its record goes with
 //! the next checkpoint, after its rows and effects are durable. A crash before that begins the same
 //! release again, and the fence skips what is counted.
@@ -177,8 +177,8 @@ impl Poster<'_> {
         let chosen = ctx.protections.catch_up_from(chosen, here, since);
         let base = match chosen {
             Some(base) if base.next >= bounds.start || base.next >= self.next => base,
-            // From the place of the record in any case: before an earlier one, blocks that were sent
-            // again could not be told from new ones.
+            // From the place of the record in any case: before an earlier one, blocks that were
+            // sent again could not be told from new ones.
             _ if accept_missing => {
                 let since = begun_anew(&record.since, ctx.log.epoch());
                 Base {

@@ -102,7 +102,8 @@ impl<'c> Poster<'c> {
 }
 
 /// Halts if there is no checkpoint although there was one: it would begin again at the start of the
-/// log, without the sequences that it has accepted and the witnesses of the rows that it has written.
+/// log, without the sequences that it has accepted and the witnesses of the rows that it has
+/// written.
 async fn must_be_new(ctx: &WorkerContext, partition: Partition, key: &Key) -> Result<(), Failure> {
     let task = TaskId::new(Role::Post, partition);
     if !persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await? {
@@ -116,7 +117,8 @@ async fn must_be_new(ctx: &WorkerContext, partition: Partition, key: &Key) -> Re
     Err(versioned::confirm(ctx, key, None, halt).await)
 }
 
-/// What stands before the first block. Blocks that the log has dropped already would show as a gap in the sequences.
+/// What stands before the first block. Blocks that the log has dropped already would show as a gap
+/// in the sequences.
 async fn first_checkpoint(
     ctx: &WorkerContext,
     partition: Partition,
@@ -134,8 +136,9 @@ async fn first_checkpoint(
     })
 }
 
-/// Checks that the log is the one that the checkpoint speaks of. In a new epoch sequences begin again, and offsets too unless the topic
-/// is the same; the layout of the epoch was stored only when every block of the old one had been taken.
+/// Checks that the log is the one that the checkpoint speaks of. In a new epoch sequences begin
+/// again, and offsets too unless the topic is the same; the layout of the epoch was stored only
+/// when every block of the old one had been taken.
 async fn check(
     ctx: &WorkerContext,
     partition: Partition,

@@ -1,11 +1,11 @@
 //! SWEEP: looks through all accounts for badges that no flush would grant.
 //!
-//! It is due when badges were published, and when another month has become final: points and ranks go by
-//! final months, and an account may never be touched again. What it was done for last is stored, so it
-//! is level-triggered as well. How far it has come is stored, too, once everything before it is granted:
-//! after a crash, or under a new owner of the partition, it goes on from there. The poster of the first
-//! posting partition does it between two rounds, a page of a table or a few grants each time, so that
-//! postings go on.
+//! It is due when badges were published, and when another month has become final: points and ranks
+//! go by final months, and an account may never be touched again. What it was done for last is
+//! stored, so it is level-triggered as well. How far it has come is stored, too, once everything
+//! before it is granted: after a crash, or under a new owner of the partition, it goes on from
+//! there. The poster of the first posting partition does it between two rounds, a page of a table
+//! or a few grants each time, so that postings go on.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -37,8 +37,8 @@ use crate::store::{layout, referrals, top};
 const SWEEPER: Partition = Partition(0);
 /// Badges for ranks are granted for so many past months when they are published.
 const RANKED_MONTHS_MAX: i32 = 36;
-/// Badges that are looked up, and granted if they are missing, between two rounds. A page has thousands
-/// of accounts; granting them all at once would hold up postings.
+/// Badges that are looked up, and granted if they are missing, between two rounds. A page has
+/// thousands of accounts; granting them all at once would hold up postings.
 const GRANTS_MAX: usize = 50;
 /// Referrers whose milestones are counted between two rounds.
 const COUNTS_MAX: usize = 20;
@@ -268,11 +268,12 @@ impl Sweep {
         some
     }
 
-    /// How far it has come, if everything before that is granted; `None`: nothing is worth to be kept.
+    /// How far it has come, if everything before that is granted; `None`: nothing is worth to be
+    /// kept.
     fn progress(&self) -> Option<SweepProgress> {
         let stage = match &self.stage {
-            // Rows of an account that were read alone would say nothing of its other months, so it is
-            // read again from its first row on.
+            // Rows of an account that were read alone would say nothing of its other months, so it
+            // is read again from its first row on.
             Stage::Accounts(kind, _) => {
                 let closed = self.closed.as_ref();
                 let closed = closed.filter(|(account, _)| account.kind == *kind);
@@ -540,8 +541,8 @@ impl SweepWork<'_> {
         })
     }
 
-    /// Notes what it was done for. If another worker has noted anything meanwhile, whoever looks next
-    /// compares again.
+    /// Notes what it was done for. If another worker has noted anything meanwhile, whoever looks
+    /// next compares again.
     async fn note(&self, sweep: &Sweep) -> Result<(), Failure> {
         let ctx = self.ctx;
         let before = sweep.before.as_ref().map(|before| before.write);

@@ -50,7 +50,8 @@ impl Poster<'_> {
         let flush_at = self
             .dirty_since
             .map(|since| since.plus(self.ctx.settings.flush_interval));
-        // The checkpoint waits for the flush; without a look at that, a read that waits for nothing would come again and again until then.
+        // The checkpoint waits for the flush; without a look at that, a read that waits for nothing
+        // would come again and again until then.
         let may_write = self.dirty_since.is_none() && self.is_uncovered();
         let checkpoint_at = may_write.then_some(self.next_tops);
         let duties = [Some(self.next_awards), flush_at, checkpoint_at];
@@ -87,8 +88,9 @@ impl Poster<'_> {
         }
     }
 
-    /// The blocks that are next in the sequence of their source. Lower ones came before; higher ones mean that blocks are missing.
-    /// Sequences begin again in each epoch, but a topic may outlive one: blocks of earlier epochs have had their turn.
+    /// The blocks that are next in the sequence of their source. Lower ones came before; higher
+    /// ones mean that blocks are missing. Sequences begin again in each epoch, but a topic may
+    /// outlive one: blocks of earlier epochs have had their turn.
     fn accept(&mut self, records: &[Record]) -> Result<Vec<Accepted>, Failure> {
         let mut blocks = Vec::with_capacity(records.len());
         for record in records {
@@ -112,7 +114,8 @@ impl Poster<'_> {
                 return Err(Failure::halt(HaltCode::SequenceGap, what));
             }
             source.sequence = block.sequence;
-            // Not the greatest so far: after a corrected clock (`ClockCorrection`) log time goes on from a lower one.
+            // Not the greatest so far: after a corrected clock (`ClockCorrection`) log time goes on
+            // from a lower one.
             source.log_time = header.source_log_time;
             source.chunk = Some(header.chunk);
             blocks.push(Accepted {

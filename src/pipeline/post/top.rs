@@ -1,8 +1,9 @@
-//! Exact top-K lists. Accounts are disjoint between posting partitions, so each keeps the list of its own, and a reader merges.
+//! Exact top-K lists. Accounts are disjoint between posting partitions, so each keeps the list of
+//! its own, and a reader merges.
 //!
-//! Totals can fall (quality, corrections). A list therefore keeps a few times K candidates, and the best that it ever left out:
-//! whoever is not on it stands at most there. While the Kth is better than that, the first K are exact; when it is not, the list
-//! is built anew from the table.
+//! Totals can fall (quality, corrections). A list therefore keeps a few times K candidates, and the
+//! best that it ever left out: whoever is not on it stands at most there. While the Kth is better
+//! than that, the first K are exact; when it is not, the list is built anew from the table.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +26,8 @@ use crate::store::set_aside::{FaultCode, Stood};
 
 /// A list keeps so many times K candidates, if that many fit into its item.
 const CANDIDATES_PER_PLACE: usize = 4;
-// The largest list keeps at least half as many again as it ranks: with none to spare, every total that falls would cost a scan.
+// The largest list keeps at least half as many again as it ranks: with none to spare, every total
+// that falls would cost a scan.
 const _: () = assert!(TopList::RANKED_MAX >= LEADERBOARD_SIZE_MAX as usize * 3 / 2);
 
 /// Best first: by total descending, then id ascending.
@@ -56,8 +58,9 @@ pub struct Top {
 }
 
 impl Top {
-    /// A list for the best `exact`, as it was stored. It counts as changed until it is written once: this session's write
-    /// must follow any that a sleeping predecessor may still make under the same condition.
+    /// A list for the best `exact`, as it was stored. It counts as changed until it is written
+    /// once: this session's write must follow any that a sleeping predecessor may still make under
+    /// the same condition.
     pub fn new(exact: usize, stored: Option<StoredTop>) -> Top {
         let (list, written) = match stored {
             Some(stored) => (stored.value, Some(stored.write)),
@@ -97,7 +100,8 @@ impl Top {
         }
         let new = (std::cmp::Reverse(points), id);
         match before {
-            // Most accounts are far from the list: they would be taken onto a full one only to be left out again.
+            // Most accounts are far from the list: they would be taken onto a full one only to be
+            // left out again.
             None if self.is_full()
                 && self.places.last().is_some_and(|last| is_better(last, new)) =>
             {
@@ -219,8 +223,8 @@ pub(super) struct Scanned {
     pub(super) faults: Vec<AccountFault>,
 }
 
-/// Every account of a kind in this posting partition that has a row of the month, with its total. All rows are written when
-/// this is called: the table is what memory is.
+/// Every account of a kind in this posting partition that has a row of the month, with its total.
+/// All rows are written when this is called: the table is what memory is.
 pub(super) async fn scan(
     ctx: &WorkerContext,
     (partition, partitions, kind, month): (Partition, u32, AccountKind, Month),

@@ -1,9 +1,9 @@
 //! Rows that are older than this worker has seen them.
 //!
 //! If all tables were restored to an earlier moment while it ran, the checkpoint went back together
-//! with the rows, to before the postings that the rows lack: the partition is loaded again and takes
-//! them once more. If the checkpoint stands where this worker has put it, or covers postings that a
-//! row lacks, then the row went back by itself, and nothing would bring them back.
+//! with the rows, to before the postings that the rows lack: the partition is loaded again and
+//! takes them once more. If the checkpoint stands where this worker has put it, or covers postings
+//! that a row lacks, then the row went back by itself, and nothing would bring them back.
 
 use super::Poster;
 use crate::domain::position::{Partition, Position, WriteId};

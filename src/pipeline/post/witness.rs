@@ -1,5 +1,5 @@
-//! Witnesses: of each kind of account the one whose row was written last before a checkpoint. If its
-//! row is gone or older, the account table was restored or created again, and rows that nobody
+//! Witnesses: of each kind of account the one whose row was written last before a checkpoint. If
+//! its row is gone or older, the account table was restored or created again, and rows that nobody
 //! touches have lost what they had counted.
 
 use super::went_back::OwnCheckpoint;

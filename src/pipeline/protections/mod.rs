@@ -1,9 +1,9 @@
 //! The protections of the protocol, by name.
 //!
 //! Code hands a value, a check or a write that a protection decides to the method of that name, and
-//! goes on with what it gets back. Without the cargo feature `breakage`, which only tests have, that is
-//! what it handed in, at no cost. With the feature the simulator can take away one protection at a time
-//! ([`Breakage`]), to show that it would notice.
+//! goes on with what it gets back. Without the cargo feature `breakage`, which only tests have,
+//! that is what it handed in, at no cost. With the feature the simulator can take away one
+//! protection at a time ([`Breakage`]), to show that it would notice.
 
 mod post;
 mod rate;

@@ -91,8 +91,8 @@ impl Protections {
         }
     }
 
-    /// Whether an account that was touched may have earned badges: always. Broken: only if this worker
-    /// wrote its rows.
+    /// Whether an account that was touched may have earned badges: always. Broken: only if this
+    /// worker wrote its rows.
     pub(in crate::pipeline) fn owes_badges(self, wrote_rows: impl FnOnce() -> bool) -> bool {
         !self.lack(Breakage::BadgesOfOwnWritesOnly) || wrote_rows()
     }
@@ -110,7 +110,8 @@ impl Protections {
         self.perform(check, Breakage::WitnessesIgnored).await
     }
 
-    /// Stores the records of accounts that are set aside, before the checkpoint passes their postings.
+    /// Stores the records of accounts that are set aside, before the checkpoint passes their
+    /// postings.
     pub(in crate::pipeline) async fn records_durable(
         self,
         save: impl Future<Output = Result<(), Failure>>,

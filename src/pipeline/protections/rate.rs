@@ -19,8 +19,8 @@ use crate::store::layout::Moved;
 use crate::store::usage;
 
 impl Protections {
-    /// The pieces in which a chunk goes through its stages. If the window is to end inside of it, there
-    /// are two.
+    /// The pieces in which a chunk goes through its stages. If the window is to end inside of it,
+    /// there are two.
     #[inline]
     pub(in crate::pipeline) fn pieces<T>(self, records: &[T], piece: usize) -> Chunks<'_, T> {
         if self.lack(Breakage::WindowEndsInsideChunk) {
@@ -29,8 +29,8 @@ impl Protections {
         records.chunks(piece)
     }
 
-    /// The window in which duplicates of `piece`, a piece of `chunk`, are looked for: it reaches over
-    /// the whole chunk.
+    /// The window in which duplicates of `piece`, a piece of `chunk`, are looked for: it reaches
+    /// over the whole chunk.
     #[inline]
     pub(in crate::pipeline) fn window_of<'w, T, W: Default>(
         self,
@@ -71,8 +71,8 @@ impl Protections {
         usage::key
     }
 
-    /// The control position whose rules and links say what a reversal takes back: that with which its
-    /// original was rated. Broken: that of the reversal.
+    /// The control position whose rules and links say what a reversal takes back: that with which
+    /// its original was rated. Broken: that of the reversal.
     pub(in crate::pipeline) fn rules_of_original(self, own: Control, now: Control) -> Control {
         match self.lack(Breakage::ReversedByRulesOfNow) {
             true => now,
@@ -80,16 +80,16 @@ impl Protections {
         }
     }
 
-    /// Whether a read shows the row that was written at a position, to a reversal at another. Reads are
-    /// strongly consistent: always. Broken: not if it was written just before.
+    /// Whether a read shows the row that was written at a position, to a reversal at another. Reads
+    /// are strongly consistent: always. Broken: not if it was written just before.
     pub(in crate::pipeline) fn shows_row(self, written: Position, reader: Position) -> bool {
         const RECENT: u64 = 16;
         let is_recent = written.offset.0 + RECENT > reader.offset.0;
         !(is_recent && self.lack(Breakage::OriginalsReadEventually))
     }
 
-    /// How the position of the completion that won compares with that of a completion. Broken: a rerun
-    /// is decided anew, with the row that its first run wrote.
+    /// How the position of the completion that won compares with that of a completion. Broken: a
+    /// rerun is decided anew, with the row that its first run wrote.
     pub(in crate::pipeline) fn order_of_completion(self, won: Ordering) -> Ordering {
         match self.lack(Breakage::CompletionDecidedAnew) {
             true => Ordering::Less,
@@ -249,8 +249,8 @@ impl Protections {
         recorded.0 % 4 == 3 && self.lack(breakage)
     }
 
-    /// With which services a record of the window was rated, as of its own time; `now` are those of the
-    /// chunk.
+    /// With which services a record of the window was rated, as of its own time; `now` are those of
+    /// the chunk.
     pub(in crate::pipeline) fn services_that_rated(
         self,
         own: (Option<Control>, Option<Offset>),

@@ -7,8 +7,9 @@ use hashbrown::HashTable;
 use crate::domain::ids::{AccountKind, AccountRef};
 use crate::pipeline::hashed::AccountHash;
 
-/// Accounts, each once, numbered 0, 1, 2, … as they came. What is looked at for every event stands close together, so that it seldom
-/// misses the processor's caches: an account is hashed once, and its id compared only where hashes are equal.
+/// Accounts, each once, numbered 0, 1, 2, … as they came. What is looked at for every event stands
+/// close together, so that it seldom misses the processor's caches: an account is hashed once, and
+/// its id compared only where hashes are equal.
 #[derive(Debug, Default)]
 pub struct Accounts {
     table: HashTable<Numbered>,

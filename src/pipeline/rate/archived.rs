@@ -1,4 +1,5 @@
-//! What the archive keeps of a chunk: a row per accepted record. Only the auditor asks for it. Pure.
+//! What the archive keeps of a chunk: a row per accepted record. Only the auditor asks for it.
+//! Pure.
 
 use super::candidate::{Candidate, LaterReport, PendingReversal};
 use super::fold::{Completed, Rated, Referrals, referral_changes, target_of_original};

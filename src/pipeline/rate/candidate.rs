@@ -9,8 +9,8 @@ use crate::log::Record;
 use crate::store::db::Key;
 use crate::store::usage;
 
-/// A valid record: it decodes, its service is known and its time is within bounds at its own log time.
-/// After deduplication, an event that no record in the window precedes.
+/// A valid record: it decodes, its service is known and its time is within bounds at its own log
+/// time. After deduplication, an event that no record in the window precedes.
 #[derive(Debug)]
 pub struct Candidate<'a> {
     /// Its record.

@@ -1,5 +1,5 @@
-//! The recorded chunk on its way through the stages. Pure: what it adds up to follows from its records,
-//! the cut and what [`resolve`](super::resolve) has read.
+//! The recorded chunk on its way through the stages. Pure: what it adds up to follows from its
+//! records, the cut and what [`resolve`](super::resolve) has read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,8 +32,8 @@ pub const PIECE_RECORDS: usize = 128;
 /// A chunk in the making.
 pub(super) struct ChunkState<'a> {
     pub(super) intake: Intake<'a>,
-    /// Events that wait for [`resolve`](super::resolve), and all that came after the first of them: they
-    /// are folded in log order.
+    /// Events that wait for [`resolve`](super::resolve), and all that came after the first of them:
+    /// they are folded in log order.
     pub(super) waiting: Vec<Candidate<'a>>,
     pub(super) fold: Fold,
     pub(super) rows: UsageRowMaker,
@@ -119,7 +119,8 @@ impl<'a> ChunkState<'a> {
         self.intake.decode(piece, &rules);
     }
 
-    /// Drops the decoded events that stand in the window, and puts aside what may change one of them.
+    /// Drops the decoded events that stand in the window, and puts aside what may change one of
+    /// them.
     pub(super) fn dedupe(&mut self, window: &mut Window) {
         self.intake.dedupe(&self.window, window, self.protections);
         if !self.may_complete() {
@@ -165,8 +166,8 @@ impl<'a> ChunkState<'a> {
         self.fold.meet(&self.waiting);
     }
 
-    /// Folds the events and amendments that waited, in log order: everything that they need is known
-    /// now.
+    /// Folds the events and amendments that waited, in log order: everything that they need is
+    /// known now.
     pub(super) fn fold_resolved(
         &mut self,
         chains: &Chains,

@@ -1,9 +1,9 @@
 //! COMPLETE: what a later report of a request adds to the first. Pure; a part of the fold.
 //!
-//! The completed event takes the place of the original: it is rated with the original's rules and links,
-//! and the difference is posted. The row of the original is never changed. The completion has a row of
-//! its own beside it, which says everything that is known now and holds the position of the completion
-//! that won: that is how a second completion is told from a rerun of the first.
+//! The completed event takes the place of the original: it is rated with the original's rules and
+//! links, and the difference is posted. The row of the original is never changed. The completion
+//! has a row of its own beside it, which says everything that is known now and holds the position
+//! of the completion that won: that is how a second completion is told from a rerun of the first.
 
 use std::cmp::Ordering;
 
@@ -156,8 +156,8 @@ impl<'r> ChunkState<'r> {
     }
 }
 
-/// A report that differs from what was accepted. Only the window tells that it is not a copy: of events
-/// which it has forgotten, a later one has always counted as one.
+/// A report that differs from what was accepted. Only the window tells that it is not a copy: of
+/// events which it has forgotten, a later one has always counted as one.
 fn different(report: &LaterReport<'_>) -> Judgement {
     match report.candidate.is_slow() {
         true => Judgement::Duplicate,

@@ -58,12 +58,13 @@ impl Rater<'_> {
     }
 }
 
-/// Of all partitions of this process. Clients can make up names: one line a minute, whatever they send.
+/// Of all partitions of this process. Clients can make up names: one line a minute, whatever they
+/// send.
 static UNRECOGNISED: LogThrottle<()> = LogThrottle::every(UNRECOGNISED_EVERY);
 const UNRECOGNISED_EVERY: Duration = Duration::from_secs(60);
 
-/// What to log of names that nothing recognised, if anything: one of them, and how many others there
-/// were since the last line.
+/// What to log of names that nothing recognised, if anything: one of them, and how many others
+/// there were since the last line.
 fn unrecognised_line<'a>(lately: &LogThrottle<()>, models: &'a [String]) -> Option<(&'a str, u64)> {
     let [model, others @ ..] = models else {
         return None;

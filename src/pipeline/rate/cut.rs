@@ -12,10 +12,12 @@ use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, WindowCut};
 use crate::store::db::Write;
 
 impl Rater<'_> {
-    /// Writes the cut of the next chunk, which are these records: it is ours then, and everything before is done.
+    /// Writes the cut of the next chunk, which are these records: it is ours then, and everything
+    /// before is done.
     pub(super) async fn cut(&mut self, records: &[Record]) -> Result<(), Failure> {
         self.follower.trim(self.ctx.settings.chains_cached_max);
-        // The head is read after the chunk's last record was: whatever had returned before that record was appended is in it.
+        // The head is read after the chunk's last record was: whatever had returned before that
+        // record was appended is in it.
         let control = match self.early_head.take() {
             Some(early) => early,
             None => self.follower.follow(self.ctx).await?,
@@ -35,7 +37,8 @@ impl Rater<'_> {
         let first_time = records
             .first()
             .map_or(Millis(0), |record| self.append_time(record));
-        // Before the first chunk ever there is no log time; its own first record is as good a bound.
+        // Before the first chunk ever there is no log time; its own first record is as good a
+        // bound.
         let log_time = if self.after.log_time == Millis(0) {
             first_time
         } else {
@@ -64,7 +67,8 @@ impl Rater<'_> {
         self.save(next, Vec::new()).await
     }
 
-    /// Says that the recorded chunk is done and that nothing is cut: other code may go on from here.
+    /// Says that the recorded chunk is done and that nothing is cut: other code may go on from
+    /// here.
     pub(super) async fn declare_done(&mut self) -> Result<(), Failure> {
         if !self.checkpoint.is_cut() {
             return Ok(());

@@ -51,8 +51,8 @@ pub struct Intake<'a> {
     pub(super) hashes: Vec<(Identity, ContentHash)>,
     /// Reversals, in log order. The next stage takes them out.
     pub(super) reversals: Vec<PendingReversal<'a>>,
-    /// Events whose identity stands in the window with another content, in log order. The next stage
-    /// takes them out.
+    /// Events whose identity stands in the window with another content, in log order. The next
+    /// stage takes them out.
     pub(super) contested: Vec<Candidate<'a>>,
     /// Refused records, in log order.
     pub rejects: Vec<Reject<'a>>,
@@ -87,8 +87,8 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Decodes the next records, in order: the valid ones become candidates. None of earlier ones may
-    /// be left.
+    /// Decodes the next records, in order: the valid ones become candidates. None of earlier ones
+    /// may be left.
     pub fn decode(&mut self, records: &'a [Record], rules: &RecordRules<'_>) {
         debug_assert!(self.candidates.is_empty());
         self.hashes.clear();
@@ -139,8 +139,8 @@ pub(super) enum RecordClass<'a> {
     Reversal(Reversal<'a>),
 }
 
-/// Decodes and validates one record, and hands over what is valid. Rating and the rebuilt window both see a record through this, so
-/// that they hold the same.
+/// Decodes and validates one record, and hands over what is valid. Rating and the rebuilt window
+/// both see a record through this, so that they hold the same.
 #[inline]
 pub(super) fn decode_record<'a>(
     decoder: &mut usage::Decoder,
@@ -167,7 +167,8 @@ pub(super) fn decode_record<'a>(
     }
 }
 
-/// A record that is no event: it may be a reversal. Apart, so that events pass through no larger type.
+/// A record that is no event: it may be a reversal. Apart, so that events pass through no larger
+/// type.
 #[cold]
 fn decode_other<'a>(
     record: &'a Record,

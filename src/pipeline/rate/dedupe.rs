@@ -10,9 +10,9 @@ use crate::pipeline::protections::Protections;
 use crate::store::checkpoints::WindowCut;
 
 impl Intake<'_> {
-    /// Takes the candidates into the window, and keeps those that nothing in it precedes. All of them one
-    /// after the other and with nothing between: each is a look into another part of memory, and the
-    /// processor then waits for several at once.
+    /// Takes the candidates into the window, and keeps those that nothing in it precedes. All of
+    /// them one after the other and with nothing between: each is a look into another part of
+    /// memory, and the processor then waits for several at once.
     pub fn dedupe(&mut self, cut: &WindowCut, window: &mut Window, protections: Protections) {
         let ahead_ms = protections.ahead_ms();
         let mut kept = true;
@@ -58,7 +58,8 @@ impl Intake<'_> {
     }
 }
 
-/// Takes the records between the window's first and the chunk into the window again, after a restart.
+/// Takes the records between the window's first and the chunk into the window again, after a
+/// restart.
 pub fn rebuild(
     records: &[Record],
     rules: &RecordRules<'_>,

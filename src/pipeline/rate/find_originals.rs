@@ -1,5 +1,5 @@
-//! What is known of the events that amendments are about: their rows, and those of their completions
-//! and reversals. Pure.
+//! What is known of the events that amendments are about: their rows, and those of their
+//! completions and reversals. Pure.
 //!
 //! They are found among the rows of this chunk, which are not written yet, or among those that
 //! [`resolve`](super::resolve) has read.
@@ -27,8 +27,8 @@ impl ChunkState<'_> {
             .collect()
     }
 
-    /// Takes up the rows that were found. Rows of chunks that were lost before anything was counted say
-    /// nothing.
+    /// Takes up the rows that were found. Rows of chunks that were lost before anything was counted
+    /// say nothing.
     pub(super) fn take_originals(
         &mut self,
         mut rows: FoundRows,
@@ -76,8 +76,8 @@ impl ChunkState<'_> {
         }
     }
 
-    /// The event of this key as it was rated before `own`, and the key of the row that says so: that
-    /// of its completion, if it has one.
+    /// The event of this key as it was rated before `own`, and the key of the row that says so:
+    /// that of its completion, if it has one.
     pub(super) fn rated_before(
         &self,
         original: &Key,

@@ -49,7 +49,8 @@ pub(super) struct Referrals<'a> {
     pub(super) provider: ReferralPoints<'a>,
 }
 
-/// What a chunk adds to one account, in the making. Nearly every list has one element, which takes no allocation.
+/// What a chunk adds to one account, in the making. Nearly every list has one element, which takes
+/// no allocation.
 struct Gathered {
     cells: SmallVec<[(Slot, Service, Cell); 1]>,
     charges: SmallVec<[(Month, Charge); 1]>,
@@ -101,7 +102,8 @@ pub struct Party {
     provider: Option<u32>,
 }
 
-/// The fold of one chunk. Piece by piece: [`Fold::meet`] its events, [`Fold::link`] their accounts, [`Fold::add`] each.
+/// The fold of one chunk. Piece by piece: [`Fold::meet`] its events, [`Fold::link`] their accounts,
+/// [`Fold::add`] each.
 pub struct Fold {
     timeline: Arc<Timeline>,
     control: Control,
@@ -114,12 +116,13 @@ pub struct Fold {
     protections: Protections,
 }
 
-/// What a fold gathers in. It goes from one fold to the next: memory that is given back and asked for again must be cleared by
-/// the system each time, which takes longer than filling it.
+/// What a fold gathers in. It goes from one fold to the next: memory that is given back and asked
+/// for again must be cleared by the system each time, which takes longer than filling it.
 #[derive(Default)]
 pub struct Room {
     accounts: Accounts,
-    /// Whether an event has named it, by number of the account: one that only refers others needs no chain.
+    /// Whether an event has named it, by number of the account: one that only refers others needs
+    /// no chain.
     named: Vec<bool>,
     /// By number of the account.
     gathered: Vec<Gathered>,
@@ -165,7 +168,8 @@ impl Fold {
 
     /// Takes up the accounts of events that are to be added; those of each event, in order.
     pub fn meet(&mut self, candidates: &[Candidate<'_>]) -> Vec<Party> {
-        // All hashes first: the looks into the table then stand close together, and the processor waits for several at once.
+        // All hashes first: the looks into the table then stand close together, and the processor
+        // waits for several at once.
         type Hashes = (AccountHash, Option<AccountHash>);
         let hash = |candidate: &Candidate<'_>| {
             let provider = candidate.provider();
@@ -194,9 +198,11 @@ impl Fold {
         number
     }
 
-    /// Looks up the chains of the accounts that were met; afterwards [`Fold::unlinked`] are those of which nothing is known.
+    /// Looks up the chains of the accounts that were met; afterwards [`Fold::unlinked`] are those
+    /// of which nothing is known.
     pub fn link(&mut self, chains: &Chains) {
-        // First all looks into the large table of chains, one after the other, then what follows from them.
+        // First all looks into the large table of chains, one after the other, then what follows
+        // from them.
         let mut linked = Vec::new();
         let (accounts, control) = (&self.room.accounts, self.control);
         self.unlinked.retain(|(hash, number)| {
@@ -423,7 +429,8 @@ impl Default for Gathered {
 }
 
 impl Gathered {
-    /// A referrer that was only looked up: everything it could have got was rounded down to nothing.
+    /// A referrer that was only looked up: everything it could have got was rounded down to
+    /// nothing.
     fn is_empty(&self) -> bool {
         self.cells.is_empty()
             && self.charges.is_empty()
@@ -499,7 +506,8 @@ fn find_or_add<T>(
     &mut list[index]
 }
 
-/// Kind, beginning of the id, and number of an account: small to sort, and most comparisons are decided without a look at the id.
+/// Kind, beginning of the id, and number of an account: small to sort, and most comparisons are
+/// decided without a look at the id.
 type Ordered = (AccountKind, u128, u32);
 
 fn sort(order: &mut [Ordered], accounts: &Accounts) {
@@ -511,7 +519,8 @@ fn sort(order: &mut [Ordered], accounts: &Accounts) {
     });
 }
 
-/// The first 16 bytes of an id, as a number that orders as they do. Ids hold no NUL, so a shorter one orders before its continuations.
+/// The first 16 bytes of an id, as a number that orders as they do. Ids hold no NUL, so a shorter
+/// one orders before its continuations.
 fn beginning(id: &str) -> u128 {
     let mut bytes = [0; 16];
     let taken = id.len().min(bytes.len());

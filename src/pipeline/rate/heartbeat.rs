@@ -1,8 +1,10 @@
-//! Heartbeats: every posting partition hears from every source partition at least once in a while, so that months become final.
+//! Heartbeats: every posting partition hears from every source partition at least once in a while,
+//! so that months become final.
 //!
-//! A block carries the log time of its source. A posting partition that no account of this source belongs to would wait for
-//! one for ever, however busy the source is. So it counts when each posting partition was last sent a block, not when the last
-//! record came. A heartbeat is a record in `usage.events` (a *tick*), because blocks must follow from the log alone.
+//! A block carries the log time of its source. A posting partition that no account of this source
+//! belongs to would wait for one for ever, however busy the source is. So it counts when each
+//! posting partition was last sent a block, not when the last record came. A heartbeat is a record
+//! in `usage.events` (a *tick*), because blocks must follow from the log alone.
 
 use std::time::Duration;
 
@@ -38,7 +40,8 @@ impl Heartbeat {
         }
     }
 
-    /// Whether a posting partition has heard nothing for `interval`, and no tick was sent in that time either.
+    /// Whether a posting partition has heard nothing for `interval`, and no tick was sent in that
+    /// time either.
     fn is_due(&self, now: Moment, interval: Duration) -> bool {
         let longest_ago = self.reached.iter().copied().min().unwrap_or(now);
         now.since(longest_ago.max(self.sent)) >= interval

@@ -6,9 +6,10 @@
 //!    └──────── (acknowledged) ◀─ publish (blocks, usage rows, rejects, forwards) ◀┘
 //! ```
 //!
-//! The cut is written before the work, under the condition that nobody else has written one: it fixes everything that the rating
-//! depends on, it says that the chunk before is done, and it is the lock. After a crash the recorded cut is run again; its
-//! posting blocks carry the same sequences, and whoever has them already drops them.
+//! The cut is written before the work, under the condition that nobody else has written one: it
+//! fixes everything that the rating depends on, it says that the chunk before is done, and it is
+//! the lock. After a crash the recorded cut is run again; its posting blocks carry the same
+//! sequences, and whoever has them already drops them.
 
 pub mod accounts;
 mod archived;
@@ -147,8 +148,8 @@ impl Rater<'_> {
         self.rate_and_publish(records).await
     }
 
-    /// Rates the recorded chunk, whose records these are, and publishes what it gives. Returns when all
-    /// of it is acknowledged; only then may the next chunk be cut.
+    /// Rates the recorded chunk, whose records these are, and publishes what it gives. Returns when
+    /// all of it is acknowledged; only then may the next chunk be cut.
     async fn rate_and_publish(&mut self, records: &[Record]) -> Result<(), Failure> {
         let started = self.ctx.clock.moment();
         let output = self.rate(records).await?;

@@ -1,5 +1,5 @@
-//! What a rated chunk gives: posting blocks, rejects, forwarded records and usage rows. Pure, and the
-//! last step before [`publish`](super::publish).
+//! What a rated chunk gives: posting blocks, rejects, forwarded records and usage rows. Pure, and
+//! the last step before [`publish`](super::publish).
 
 use std::collections::BTreeMap;
 
@@ -40,8 +40,8 @@ impl Rater<'_> {
     pub(super) fn output(&mut self, chunk: ChunkState<'_>, records: &[Record]) -> Output {
         let intake = chunk.intake;
         let postings = chunk.fold.postings(self.checkpoint.posting_partitions);
-        // A completion may change no amount, and still writes a row: a chunk with rows sends a block,
-        // since `recover` knows chunks by their blocks.
+        // A completion may change no amount, and still writes a row: a chunk with rows sends a
+        // block, since `recover` knows chunks by their blocks.
         let is_silent = !chunk.items.is_empty() && postings.is_empty();
         let everywhere = intake.ticks > 0 || is_silent;
         let (blocks, sequences) = self.blocks(&postings, everywhere);
@@ -63,7 +63,8 @@ impl Rater<'_> {
         }
     }
 
-    /// The latest event up to and with the chunk, of which `in_chunk` is the latest. What is not known of before is as late as bounds allow.
+    /// The latest event up to and with the chunk, of which `in_chunk` is the latest. What is not
+    /// known of before is as late as bounds allow.
     fn latest_event(&self, in_chunk: Option<Millis>) -> Option<Millis> {
         let is_first = self.checkpoint.chunk == Chunk(1);
         let before = match self.checkpoint.latest_event {
@@ -73,8 +74,9 @@ impl Rater<'_> {
         before.max(in_chunk)
     }
 
-    /// The posting blocks of the chunk, by posting partition, and the sequences after them. With a tick every posting
-    /// partition gets one, empty if need be: it carries the source log time, by which months become final.
+    /// The posting blocks of the chunk, by posting partition, and the sequences after them. With a
+    /// tick every posting partition gets one, empty if need be: it carries the source log time, by
+    /// which months become final.
     fn blocks(
         &self,
         postings: &Postings,

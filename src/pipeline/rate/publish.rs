@@ -31,7 +31,8 @@ impl Rater<'_> {
         [cut].into_iter().chain(newest).collect()
     }
 
-    /// Publishes everything at once and waits for every acknowledgement; returns what holds after it.
+    /// Publishes everything at once and waits for every acknowledgement; returns what holds after
+    /// it.
     pub(super) async fn publish(&mut self, output: Output) -> Result<super::After, Failure> {
         let after = output.after.clone();
         let count: usize = output.blocks.iter().map(|(_, blocks)| blocks.len()).sum();
@@ -45,8 +46,8 @@ impl Rater<'_> {
         Ok(after)
     }
 
-    /// Appends and writes all of it at once, with the chunk's record in `ledger.cuts`, and waits for every
-    /// acknowledgement.
+    /// Appends and writes all of it at once, with the chunk's record in `ledger.cuts`, and waits
+    /// for every acknowledgement.
     pub(in crate::pipeline) async fn append_all(&self, output: Output) -> Result<(), Failure> {
         let Output {
             newest,
@@ -70,7 +71,8 @@ impl Rater<'_> {
             let records = blocks.into_iter().map(record).collect();
             (Topic::LedgerPostings, q, records)
         };
-        // Boxed and collected, so that no closure over references lives across an await: the task would not be Send.
+        // Boxed and collected, so that no closure over references lives across an await: the task
+        // would not be Send.
         let blocks = self.ctx.protections.sent_blocks(blocks);
         let appends: Vec<_> = (blocks.into_iter().map(records))
             .chain(others)

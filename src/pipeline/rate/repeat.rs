@@ -94,16 +94,16 @@ impl<'c> Rater<'c> {
         Ok(())
     }
 
-    /// The first record of this rater's duplicate window: of a chunk's recorded one, an earlier part may
-    /// have expired.
+    /// The first record of this rater's duplicate window: of a chunk's recorded one, an earlier
+    /// part may have expired.
     pub(in crate::pipeline) fn window_first(&self) -> Offset {
         self.checkpoint.window.first
     }
 
-    /// How the recorded cut of the next chunk, which follows this one's records, contradicts what this rater
-    /// would have cut: its duplicate window and the services that rated it. How many records, with which
-    /// entries of the control feed and by which settings was the other's to decide; this one has followed
-    /// the feed up to there.
+    /// How the recorded cut of the next chunk, which follows this one's records, contradicts what
+    /// this rater would have cut: its duplicate window and the services that rated it. How many
+    /// records, with which entries of the control feed and by which settings was the other's to
+    /// decide; this one has followed the feed up to there.
     pub(in crate::pipeline) fn contradictions(&self, next: &RateCheckpoint) -> Vec<String> {
         let is_corrected = next.clock != self.checkpoint.clock;
         let window = (!is_corrected).then(|| self.window_contradiction(next));
@@ -111,8 +111,8 @@ impl<'c> Rater<'c> {
         window.flatten().into_iter().chain(services).collect()
     }
 
-    /// Whether a worker may have been in between that cut no chunk: it may have other settings, or have found
-    /// that a part of the window had expired.
+    /// Whether a worker may have been in between that cut no chunk: it may have other settings, or
+    /// have found that a part of the window had expired.
     fn leaves_number(&self, next: &RateCheckpoint) -> bool {
         next.chunk.0 > self.checkpoint.chunk.0 + 1
     }
@@ -173,8 +173,8 @@ impl<'c> Rater<'c> {
         Ok(output)
     }
 
-    /// Stores that the chunk is done, with other writes in one transaction. `sequences` are the last
-    /// ones that were sent.
+    /// Stores that the chunk is done, with other writes in one transaction. `sequences` are the
+    /// last ones that were sent.
     pub(in crate::pipeline) async fn store_done(
         &mut self,
         sequences: Vec<crate::domain::position::Sequence>,

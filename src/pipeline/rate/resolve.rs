@@ -1,8 +1,8 @@
 //! RESOLVE: everything that rating a chunk needs from the store, asked once per chunk.
 //!
-//! Most chunks need nothing: the window knows all their duplicates, and the follower all their chains.
-//! What a chunk does need is looked up for all its waiting events together. What the answers mean is
-//! decided by pure functions of [`ChunkState`].
+//! Most chunks need nothing: the window knows all their duplicates, and the follower all their
+//! chains. What a chunk does need is looked up for all its waiting events together. What the
+//! answers mean is decided by pure functions of [`ChunkState`].
 
 use std::cmp::Ordering;
 
@@ -22,8 +22,8 @@ use crate::store::db::{Item, Key, StoreError};
 use crate::store::losses::LostChunk;
 use crate::store::usage;
 
-/// How many rows are asked for together. A request that fails is repeated with all rows that were asked
-/// for together with its own.
+/// How many rows are asked for together. A request that fails is repeated with all rows that were
+/// asked for together with its own.
 const ROWS_TOGETHER: usize = 1_000;
 
 impl Rater<'_> {
@@ -62,8 +62,8 @@ impl Rater<'_> {
         Ok(found)
     }
 
-    /// Takes up what amendments are about, with the rules by which it was rated and the chains of its
-    /// accounts.
+    /// Takes up what amendments are about, with the rules by which it was rated and the chains of
+    /// its accounts.
     async fn learn_originals(
         &mut self,
         chunk: &mut ChunkState<'_>,

@@ -1,5 +1,5 @@
-//! Taking up a source partition: read the checkpoint, check that the log is still the one that it speaks of, rebuild the
-//! duplicate window, and run the recorded chunk again.
+//! Taking up a source partition: read the checkpoint, check that the log is still the one that it
+//! speaks of, rebuild the duplicate window, and run the recorded chunk again.
 
 use super::decode::RecordRules;
 use super::dedupe::rebuild;
@@ -150,8 +150,8 @@ impl<'c> Rater<'c> {
         Ok(())
     }
 
-    /// The version of the services with which a record of the window was rated, and the record at which
-    /// another one begins.
+    /// The version of the services with which a record of the window was rated, and the record at
+    /// which another one begins.
     fn services_that_rated(&self, record: Offset) -> (Option<Control>, Option<Offset>) {
         let own = self.checkpoint.services.at(record);
         let now = || self.follower.services_version(self.checkpoint.control);
@@ -276,9 +276,9 @@ async fn check(
     shorten_window(checkpoint, start)
 }
 
-/// A part of the window may have expired, after a long time without work. What is gone counts as forgotten: events that may have
-/// a copy there take the slow lane, which tells the same duplicates. Without usage rows that would rate a recorded chunk
-/// otherwise than before.
+/// A part of the window may have expired, after a long time without work. What is gone counts as
+/// forgotten: events that may have a copy there take the slow lane, which tells the same
+/// duplicates. Without usage rows that would rate a recorded chunk otherwise than before.
 pub(super) fn shorten_window(
     mut checkpoint: RateCheckpoint,
     start: Offset,
@@ -301,7 +301,8 @@ pub(super) fn shorten_window(
         "a part of the duplicate window has expired"
     );
     window.first = start;
-    // It may be ahead of log time already, where a clock was corrected or users came from elsewhere.
+    // It may be ahead of log time already, where a clock was corrected or users came from
+    // elsewhere.
     window.forgotten = window.forgotten.max(Some(checkpoint.log_time));
     Ok(checkpoint)
 }

@@ -1,8 +1,8 @@
 //! REVERSE: what a reversal takes back, or why it does not. Pure; a part of the fold.
 //!
-//! The row of the original is never changed. The reversal has a row of its own beside it, which holds
-//! the position of the reversal that won: that is how a second reversal is told from a rerun of the
-//! first.
+//! The row of the original is never changed. The reversal has a row of its own beside it, which
+//! holds the position of the reversal that won: that is how a second reversal is told from a rerun
+//! of the first.
 
 use super::archived::ArchivedReversal;
 use super::candidate::{PendingReversal, Reject};

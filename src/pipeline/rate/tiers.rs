@@ -6,7 +6,8 @@ use crate::domain::rules::Rules;
 use crate::domain::semantics::Semantics;
 use crate::domain::tier::Detection;
 
-/// Model names that are remembered at the most; a flood of invented names must not grow the process.
+/// Model names that are remembered at the most; a flood of invented names must not grow the
+/// process.
 const MODELS_MAX: usize = 100_000;
 
 /// Names that nothing recognised which are kept until somebody takes them: an auditor never does.
@@ -20,7 +21,8 @@ pub struct Tiers {
     known: HashMap<Box<str>, Detection>,
     /// Events since the last call of [`Tiers::take_defaults`] whose model nothing recognised.
     defaults: u64,
-    /// Names that nothing recognised since the last call of [`Tiers::take_unrecognised`], each once.
+    /// Names that nothing recognised since the last call of [`Tiers::take_unrecognised`], each
+    /// once.
     unrecognised: Vec<String>,
 }
 
@@ -46,7 +48,8 @@ impl Tiers {
         detection
     }
 
-    /// As [`Tiers::of`], where the tier decides what is earned: a name that nothing recognises is noted.
+    /// As [`Tiers::of`], where the tier decides what is earned: a name that nothing recognises is
+    /// noted.
     pub(super) fn of_chat(&mut self, model: &str, rules: &Rules) -> Detection {
         let names = self.known.len();
         let detection = self.of(model, rules);

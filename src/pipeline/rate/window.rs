@@ -20,13 +20,14 @@ struct WindowRecord {
     log_time: Millis,
 }
 
-/// Where the latest record of an identity stands, and a part of the identity: eight bytes, since each look into this table is a look
-/// into another part of memory, and it holds millions.
+/// Where the latest record of an identity stands, and a part of the identity: eight bytes, since
+/// each look into this table is a look into another part of memory, and it holds millions.
 #[derive(Clone, Copy, Debug)]
 struct Latest {
     /// The record's count among all that ever were taken, wrapped.
     count: u32,
-    /// Bits of the identity that its place in the table does not tell. Where they are equal, the record's own are compared.
+    /// Bits of the identity that its place in the table does not tell. Where they are equal, the
+    /// record's own are compared.
     mark: u32,
 }
 
@@ -41,8 +42,8 @@ pub enum Standing {
     Conflict,
 }
 
-/// Without usage rows the window reaches back at least so far, whatever its bound by count: events may be five minutes ahead of the
-/// log, and are not rejected for being ten minutes late.
+/// Without usage rows the window reaches back at least so far, whatever its bound by count: events
+/// may be five minutes ahead of the log, and are not rejected for being ten minutes late.
 pub const UNCHECKED_AGE_MS_MIN: i64 = AHEAD_MS_MAX + 10 * MINUTE_MS;
 const _: () = assert!(WINDOW_UNCHECKED_MIN.as_millis() as i64 >= UNCHECKED_AGE_MS_MIN);
 
@@ -135,8 +136,9 @@ impl Window {
         self.first = self.first.wrapping_add(1);
     }
 
-    /// Forgets what the next chunk, which begins at `from` with log time `log_time` before it, need not see any more,
-    /// and says what the window is from then on. Never forgets a record at or after `from`: there is none yet.
+    /// Forgets what the next chunk, which begins at `from` with log time `log_time` before it, need
+    /// not see any more, and says what the window is from then on. Never forgets a record at or
+    /// after `from`: there is none yet.
     pub fn advance(&mut self, before: &WindowCut, from: Offset, log_time: Millis) -> WindowCut {
         let (advanced, forgotten) = self.advanced(before, from, log_time);
         for _ in 0..forgotten {
@@ -154,8 +156,9 @@ impl Window {
     ) -> (WindowCut, usize) {
         let by_count = from.0.saturating_sub(before.records_max);
         let oldest = log_time.plus(-before.age_ms);
-        // Without usage rows an event whose copy may have been forgotten is rejected. A window that is cut short by its count would so
-        // reject everything, fresh events too; memory holds what is young instead.
+        // Without usage rows an event whose copy may have been forgotten is rejected. A window that
+        // is cut short by its count would so reject everything, fresh events too; memory holds what
+        // is young instead.
         let countable = match before.usage_rows {
             UsageRows::Off => log_time.plus(-UNCHECKED_AGE_MS_MIN),
             UsageRows::Since(_) => Millis(i64::MAX),
@@ -200,8 +203,8 @@ pub enum Lane {
     Closed,
 }
 
-/// Which lane an event of `time` takes. A copy of it was appended at a log time of at least `time − ahead_ms`; if everything
-/// that was forgotten is older than that, no copy was forgotten.
+/// Which lane an event of `time` takes. A copy of it was appended at a log time of at least `time −
+/// ahead_ms`; if everything that was forgotten is older than that, no copy was forgotten.
 pub fn lane(cut: &WindowCut, time: Millis, ahead_ms: i64) -> Lane {
     let may_be_before =
         |moment: Option<Millis>| moment.is_some_and(|moment| time.plus(-ahead_ms) <= moment);

@@ -2,7 +2,8 @@
 //!
 //! The tables were restored to an earlier moment; the log is whole. Posting replays by itself what
 //! it has lost: its checkpoints went back together with the rows. Rating must not: chunks that it
-//! has cut since stand in `ledger.postings`, and cut anew they would carry sequences that are taken.
+//! has cut since stand in `ledger.postings`, and cut anew they would carry sequences that are
+//! taken.
 //!
 //! So the rate checkpoints are rolled forward. Every posting block names the recorded cut of its
 //! chunk. The chunks that were lost are rated again, exactly as they were cut: their blocks must
@@ -198,9 +199,10 @@ pub struct Recovered {
     pub usage_rows: u64,
 }
 
-/// What comes before any source partition is rolled forward: prices and links are made to agree with
-/// the control feed, posting is put back, and no number of the feed is given a second time. May be repeated. From here until [`conclude`] a survey
-/// says that there is something to recover, however far this came.
+/// What comes before any source partition is rolled forward: prices and links are made to agree
+/// with the control feed, posting is put back, and no number of the feed is given a second time.
+/// May be repeated. From here until [`conclude`] a survey says that there is something to recover,
+/// however far this came.
 pub async fn prepare(ctx: &WorkerContext, survey: &Survey, by: &str) -> Result<(), Refusal> {
     let begun = persist(ctx, || recovery::begin(&*ctx.db)).await;
     begun.map_err(Failure::from)?;
@@ -273,8 +275,8 @@ pub async fn roll_forward(
     Ok(recovered)
 }
 
-/// The correction of append times with which the newest chunk was rated, if the tables lack it. They
-/// may hold a later one, made after that chunk.
+/// The correction of append times with which the newest chunk was rated, if the tables lack it.
+/// They may hold a later one, made after that chunk.
 pub fn lost_correction<'a>(
     stored: Option<&ClockCorrection>,
     rated_by: Option<&'a ClockCorrection>,
@@ -282,7 +284,8 @@ pub fn lost_correction<'a>(
     rated_by.filter(|rated_by| stored.is_none_or(|stored| stored.at < rated_by.at))
 }
 
-/// Rates a chunk again that is complete in the log: its blocks are compared, its usage rows written.
+/// Rates a chunk again that is complete in the log: its blocks are compared, its usage rows
+/// written.
 async fn repeat(
     rater: &mut Rater<'_>,
     survey: &Survey,

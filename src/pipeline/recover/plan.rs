@@ -55,8 +55,8 @@ pub struct SourceBlocks {
 pub struct LoggedBlocks(pub BTreeMap<Partition, SourceBlocks>);
 
 impl LoggedBlocks {
-    /// What a posting partition has accepted: by its stored checkpoint, and by the one from which it
-    /// takes blocks again.
+    /// What a posting partition has accepted: by its stored checkpoint, and by the one from which
+    /// it takes blocks again.
     pub fn accepted(&mut self, q: Partition, stored: &PostCheckpoint, from: &PostCheckpoint) {
         for (source, state) in &stored.sources {
             let blocks = self.0.entry(Partition(*source)).or_default();
@@ -108,12 +108,12 @@ impl LoggedBlocks {
 }
 
 impl SourceBlocks {
-    /// Leaves the chunks that have to be rated again. `known` is the chunk of the stored checkpoint,
-    /// `start` where the usage topic begins.
+    /// Leaves the chunks that have to be rated again. `known` is the chunk of the stored
+    /// checkpoint, `start` where the usage topic begins.
     ///
     /// A checkpoint that is missing was lost by itself: usage rows are as new as ever. The newest
-    /// chunk of which posting has every block tells where rating stood, and if its usage events have
-    /// expired, the one after it does.
+    /// chunk of which posting has every block tells where rating stood, and if its usage events
+    /// have expired, the one after it does.
     pub fn narrow(
         &mut self,
         source: Partition,
@@ -186,8 +186,8 @@ pub struct Repeat {
 /// What becomes of a source partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The log knows no chunk beyond the stored checkpoint, which stays. Usage rows may be older: those
-    /// of these chunks are written again.
+    /// The log knows no chunk beyond the stored checkpoint, which stays. Usage rows may be older:
+    /// those of these chunks are written again.
     Keep {
         /// The chunks, oldest first.
         chunks: Vec<Repeat>,
@@ -212,8 +212,8 @@ pub fn decide(
     let known = given_up.or(stored.map(|stored| stored.chunk));
     let known = known.unwrap_or(Chunk(0));
     let cut = stored.filter(|stored| stored.is_cut() && given_up.is_none());
-    // A worker that ran on the restored tables may have come to a chunk without cutting it anew. What
-    // the log holds of a chunk of that number was cut before the tables went back.
+    // A worker that ran on the restored tables may have come to a chunk without cutting it anew.
+    // What the log holds of a chunk of that number was cut before the tables went back.
     let newer_from = match (stored, cut) {
         (Some(_), None) => Included(known),
         _ => Excluded(known),
@@ -264,11 +264,11 @@ pub fn decide(
     Ok(Step::RollForward { chunks })
 }
 
-/// Tables that were restored, recovered and then restored to a moment that the first restore had given
-/// up may have come to a chunk whose number the log has for another one: chunks without blocks leave
-/// no trace, so they were cut anew. The first chunk of the log that such a checkpoint does not cover
-/// although its number is not above. What the checkpoint itself had cut sent nothing, or the log
-/// would have it.
+/// Tables that were restored, recovered and then restored to a moment that the first restore had
+/// given up may have come to a chunk whose number the log has for another one: chunks without
+/// blocks leave no trace, so they were cut anew. The first chunk of the log that such a checkpoint
+/// does not cover although its number is not above. What the checkpoint itself had cut sent
+/// nothing, or the log would have it.
 fn given_up_at(source: Partition, stored: &RateCheckpoint, blocks: &SourceBlocks) -> Option<Chunk> {
     let sent = |q: &Partition| stored.sequences.get(q.0 as usize).copied();
     let is_beyond = |found: &ChunkBlocks| {

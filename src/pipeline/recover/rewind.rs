@@ -1,8 +1,8 @@
 //! From where posting takes blocks again.
 //!
 //! Tables that were restored "to one moment" may be some seconds apart. Account rows that are older
-//! than the posting checkpoint lack postings that it covers. So posting goes back to a checkpoint of
-//! its own from a while before: rows that have counted a block skip it.
+//! than the posting checkpoint lack postings that it covers. So posting goes back to a checkpoint
+//! of its own from a while before: rows that have counted a block skip it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -32,8 +32,8 @@ pub enum Rewind {
     Beginning,
 }
 
-/// Chooses the newest of these copies of the posting checkpoint that is older than any of the tables
-/// can be.
+/// Chooses the newest of these copies of the posting checkpoint that is older than any of the
+/// tables can be.
 pub fn choose(stored: &PostCheckpoint, copies: &[EarlierCheckpoint]) -> Rewind {
     let same_log = |copy: &&EarlierCheckpoint| {
         copy.checkpoint.epoch == stored.epoch && copy.checkpoint.topic_id == stored.topic_id
@@ -65,8 +65,8 @@ pub(super) fn beginning(ctx: &WorkerContext, info: &TopicInfo) -> PostCheckpoint
     }
 }
 
-/// The checkpoint that takes the place of one that is missing; `None`: there has never been one. Any
-/// copy from before will do: rows that have counted a block skip it.
+/// The checkpoint that takes the place of one that is missing; `None`: there has never been one.
+/// Any copy from before will do: rows that have counted a block skip it.
 pub(super) async fn replacement(
     ctx: &WorkerContext,
     q: Partition,
@@ -109,9 +109,9 @@ pub(super) struct PutBack {
 }
 
 impl PutBack {
-    /// Accounts that were released after the checkpoint to which posting goes back may have their rows
-    /// of before. They are set aside once more, and released by the poster: from the place at which
-    /// they were set aside they take what they lack.
+    /// Accounts that were released after the checkpoint to which posting goes back may have their
+    /// rows of before. They are set aside once more, and released by the poster: from the place at
+    /// which they were set aside they take what they lack.
     async fn set_aside_again(&self, ctx: &WorkerContext) -> Result<(), Refusal> {
         let (q, partitions) = (self.posting, self.to.partitions);
         let kept = persist(ctx, || set_aside::released_of(&*ctx.db, q, partitions)).await;

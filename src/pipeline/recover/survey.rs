@@ -54,8 +54,9 @@ pub struct Survey {
     pub blocks: u64,
     /// The checkpoints of posting that are put back, or put where one is missing.
     put_back: Vec<PutBack>,
-    /// Posting partitions that cannot be put back: no copy of their checkpoint is old enough, or the
-    /// log has dropped what follows it. Rows that are older than the checkpoint would lack postings.
+    /// Posting partitions that cannot be put back: no copy of their checkpoint is old enough, or
+    /// the log has dropped what follows it. Rows that are older than the checkpoint would lack
+    /// postings.
     pub stuck: Vec<Partition>,
     /// A recovery was broken off: what it has not done cannot be told from the checkpoints.
     pub is_begun: bool,
@@ -84,8 +85,8 @@ impl Survey {
         self.sources.iter().filter(is_one)
     }
 
-    /// Posting partitions whose checkpoint is missing although they have had one, and from where they
-    /// take blocks again.
+    /// Posting partitions whose checkpoint is missing although they have had one, and from where
+    /// they take blocks again.
     pub fn missing(&self) -> impl Iterator<Item = (Partition, Offset)> {
         let missing = self.put_back.iter().filter(|put| put.stored.is_none());
         missing.map(|put| (put.posting, put.to.next))
@@ -175,8 +176,8 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
         let about = (&postings, layout.sequences_restart);
         posting.push(survey.posting_begins(ctx, q, about).await?);
     }
-    // A rate checkpoint that is behind posting's was lost by itself: then the blocks that tell of it
-    // stand before the checkpoint of posting.
+    // A rate checkpoint that is behind posting's was lost by itself: then the blocks that tell of
+    // it stand before the checkpoint of posting.
     let behind: BTreeSet<Partition> = posting
         .iter()
         .flatten()

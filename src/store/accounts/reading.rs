@@ -29,7 +29,8 @@ pub enum Reading {
     Absent,
     /// All of it, matching.
     Whole(Box<StoredAccount>),
-    /// Half of a transaction, or a row is missing. Read again; if it stays so, the rows contradict each other.
+    /// Half of a transaction, or a row is missing. Read again; if it stays so, the rows contradict
+    /// each other.
     Torn(Torn),
 }
 
@@ -98,7 +99,8 @@ async fn newest(db: &dyn Db, account: &Account) -> Result<(Option<StoredRow>, bo
 pub enum HeadNow {
     /// No row and no account item.
     Absent,
-    /// The account item without a row: half of the first transaction was seen, or the rows were deleted.
+    /// The account item without a row: half of the first transaction was seen, or the rows were
+    /// deleted.
     Bare,
     /// The newest row's fence.
     Fence(Fence),
@@ -113,8 +115,8 @@ pub async fn head_now(db: &dyn Db, account: &Account) -> Result<HeadNow, StoreEr
     })
 }
 
-/// In which order the rows of an account are read. There is one right order; the other is there for the simulator,
-/// which must find that it is wrong.
+/// In which order the rows of an account are read. There is one right order; the other is there for
+/// the simulator, which must find that it is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadOrder {
     /// The head, then the older rows that it names, compared with the fences that it names.
@@ -125,8 +127,8 @@ pub enum ReadOrder {
     OlderFirst,
 }
 
-/// Reads the head and the older rows that it names, once. A plain read may see half of a transaction:
-/// that shows as [`Reading::Torn`].
+/// Reads the head and the older rows that it names, once. A plain read may see half of a
+/// transaction: that shows as [`Reading::Torn`].
 pub async fn read(db: &dyn Db, account: &Account, order: ReadOrder) -> Result<Reading, StoreError> {
     let early = match order {
         ReadOrder::OlderFirst => match newest(db, account).await? {
@@ -198,7 +200,8 @@ fn mismatch(
         })
 }
 
-/// Every row from the oldest named one up to the head. Not only the named ones: a streak is carried through all of them.
+/// Every row from the oldest named one up to the head. Not only the named ones: a streak is carried
+/// through all of them.
 async fn older_rows(
     db: &dyn Db,
     account: &Account,
@@ -224,8 +227,9 @@ fn month_rows(account: &Account, items: Vec<Item>) -> Result<Vec<StoredRow>, Sto
     Ok(rows)
 }
 
-/// The rows from the nearest one before `month` (a streak is carried from it) up to, not including, `before`, oldest first. Rows that the head does not
-/// name any more are closed; what a torn reading might show here makes the next conditional write fail.
+/// The rows from the nearest one before `month` (a streak is carried from it) up to, not including,
+/// `before`, oldest first. Rows that the head does not name any more are closed; what a torn
+/// reading might show here makes the next conditional write fail.
 pub async fn rows_between(
     db: &dyn Db,
     account: &Account,

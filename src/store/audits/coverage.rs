@@ -1,5 +1,5 @@
-//! How far the archive has come: what the auditor keeps of it with its checkpoint, and what readers of
-//! the archive find beside its files.
+//! How far the archive has come: what the auditor keeps of it with its checkpoint, and what readers
+//! of the archive find beside its files.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::position::{Chunk, Epoch, Offset, Partition, Sequence};
 use crate::domain::time::{Millis, Month};
 
-/// Gaps of one source partition that are kept apart. Beyond that the newest are joined, with what lies
-/// between them: more is then said to be missing than is.
+/// Gaps of one source partition that are kept apart. Beyond that the newest are joined, with what
+/// lies between them: more is then said to be missing than is.
 pub const GAPS_MAX: usize = 200;
 
 /// A part of `usage.events` of which the archive has no rows.

@@ -21,7 +21,8 @@ pub struct Adjustment {
     pub points: Points,
     /// Why: 1 to 500 characters, see [`check_reason`].
     pub reason: String,
-    /// Names this correction, so that a repeat counts once: 1 to 128 characters, unique per account.
+    /// Names this correction, so that a repeat counts once: 1 to 128 characters, unique per
+    /// account.
     pub idempotency_key: String,
     /// Who makes it.
     pub by: String,
@@ -40,8 +41,9 @@ pub enum Granted {
 
 /// The largest adjustment, up or down: one typing error must not ruin an account.
 pub const ADJUSTMENT_MAX: Points = Points::whole(100_000_000);
-/// How far an account may be adjusted in all, over its life: the sum of its adjustments, each without its sign. It is one percent of the range
-/// of points. So whichever of them a month row holds, and in whatever order they come, they alone never take it out of its range, which would
+/// How far an account may be adjusted in all, over its life: the sum of its adjustments, each
+/// without its sign. It is one percent of the range of points. So whichever of them a month row
+/// holds, and in whatever order they come, they alone never take it out of its range, which would
 /// halt the poster of the account.
 pub const ADJUSTED_MAX: Points = Points::whole(100_000_000_000);
 
@@ -141,7 +143,8 @@ fn sum_key(account: &Account) -> Key {
     Key::new(Table::Checkpoints, format!("adjusted#{account}"), "sum")
 }
 
-/// The write that adds an adjustment to the sum of its account, if that is still `known` (`None`: there is none yet); refused beyond the bound.
+/// The write that adds an adjustment to the sum of its account, if that is still `known` (`None`:
+/// there is none yet); refused beyond the bound.
 async fn sum_write(
     db: &dyn Db,
     adjustment: &Adjustment,

@@ -1,11 +1,11 @@
 //! The keys that sign credentials of badges: Ed25519. Table Checkpoints, partition `badge-keys`:
 //!
 //! - item `current`: the id, the private key, when it was made;
-//! - item `public#<id>`: every public key there ever was, so that old credentials can be checked; with
-//!   `withdrawnAt` if it is not to be trusted any more.
+//! - item `public#<id>`: every public key there ever was, so that old credentials can be checked;
+//!   with `withdrawnAt` if it is not to be trusted any more.
 //!
-//! Whoever reads the tables can sign credentials in the issuer's name, so backups of table Checkpoints
-//! are to be kept as secret as the table.
+//! Whoever reads the tables can sign credentials in the issuer's name, so backups of table
+//! Checkpoints are to be kept as secret as the table.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -138,8 +138,8 @@ pub async fn current_key(db: &dyn Db, now: Millis) -> Result<SigningKey, StoreEr
     }
 }
 
-/// Replaces the key that signs, with an entry of the audit trail; the new one. The private part of the
-/// old one is gone then; its public part stays.
+/// Replaces the key that signs, with an entry of the audit trail; the new one. The private part of
+/// the old one is gone then; its public part stays.
 pub async fn rotate_key(
     db: &dyn Db,
     by: &str,

@@ -1,9 +1,10 @@
 //! Who signs the requests, and in which region: AWS's own chain of sources, without single sign-on.
 //!
-//! Sources, in order: environment variables, the profile (`~/.aws`, `AWS_PROFILE`), a web identity token (EKS), the container's
-//! endpoint (ECS, EKS pod identity), the instance's role (EC2). The SDK caches what it finds and asks again shortly before it
-//! expires. A source that fails makes requests fail with [`StoreError::Denied`](crate::store::db::StoreError::Denied), which
-//! passes when the source is back.
+//! Sources, in order: environment variables, the profile (`~/.aws`, `AWS_PROFILE`), a web identity
+//! token (EKS), the container's endpoint (ECS, EKS pod identity), the instance's role (EC2). The
+//! SDK caches what it finds and asks again shortly before it expires. A source that fails makes
+//! requests fail with [`StoreError::Denied`](crate::store::db::StoreError::Denied), which passes
+//! when the source is back.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use aws_sdk_dynamodb::config::{Region, SharedCredentialsProvider};
 
 use super::settings::http_client;
 
-/// The instance's metadata answers within milliseconds where it exists. Elsewhere its address swallows packets, and this,
-/// twice, is what a start without credentials costs.
+/// The instance's metadata answers within milliseconds where it exists. Elsewhere its address
+/// swallows packets, and this, twice, is what a start without credentials costs.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 const METADATA_ATTEMPTS: u32 = 2;
 
@@ -34,8 +35,8 @@ const SOURCES: [&str; 8] = [
     "AWS_EC2_METADATA_SERVICE_ENDPOINT",
 ];
 
-/// Whether the environment names a source of credentials. A DynamoDB-compatible server of one's own takes any key, so without
-/// one nothing is looked for.
+/// Whether the environment names a source of credentials. A DynamoDB-compatible server of one's own
+/// takes any key, so without one nothing is looked for.
 pub fn are_named_by_environment() -> bool {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     SOURCES.into_iter().any(is_set)

@@ -1,8 +1,8 @@
-//! Requests that AWS does not let in: credentials, permissions, clocks. All of them pass when somebody has fixed the cause, and
-//! none of them says anything about the rows.
+//! Requests that AWS does not let in: credentials, permissions, clocks. All of them pass when
+//! somebody has fixed the cause, and none of them says anything about the rows.
 //!
-//! AWS answers a bad signature with the whole request that it expected, session token included. So only what is known to hold no
-//! secret is passed on.
+//! AWS answers a bad signature with the whole request that it expected, session token included. So
+//! only what is known to hold no secret is passed on.
 
 use std::error::Error;
 use std::io;
@@ -58,7 +58,8 @@ pub(super) fn explain(code: &str, message: Option<&str>) -> String {
         Some(cause) => cause,
         None => "AWS refused the credentials",
     };
-    // Only messages about permissions say something beyond their code: who may not do what with which resource.
+    // Only messages about permissions say something beyond their code: who may not do what with
+    // which resource.
     match message.starts_with("User: ") {
         true => format!("{cause} ({code}: {})", first_line(message)),
         false => format!("{cause} ({code})"),

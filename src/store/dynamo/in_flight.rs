@@ -1,8 +1,9 @@
 //! How many requests may be on their way to the store at once.
 //!
-//! A store that is slower than its clients wait works for nobody: requests that are given up and sent again queue behind those that
-//! the store still serves, and when there are enough of them no answer ever comes in time. So whenever an answer does not come, only
-//! half as many requests may be on their way from then on, and one more for every round of answers that do come.
+//! A store that is slower than its clients wait works for nobody: requests that are given up and
+//! sent again queue behind those that the store still serves, and when there are enough of them no
+//! answer ever comes in time. So whenever an answer does not come, only half as many requests may
+//! be on their way from then on, and one more for every round of answers that do come.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,7 +37,8 @@ struct State {
     answers: usize,
     /// Requests that were let in.
     admitted: u64,
-    /// Requests up to this one were let in under an earlier bound: that they are lost says nothing about this one.
+    /// Requests up to this one were let in under an earlier bound: that they are lost says nothing
+    /// about this one.
     earlier: u64,
 }
 

@@ -95,7 +95,8 @@ pub fn key_of(table: Table, item: &Item) -> Option<Key> {
     Some(Key::new(table, text(hash)?, range))
 }
 
-/// Whether an item's time to live is over. DynamoDB deletes such items late, so that every read has to look.
+/// Whether an item's time to live is over. DynamoDB deletes such items late, so that every read has
+/// to look.
 pub fn is_expired(table: Table, item: &Item, now: Millis) -> bool {
     let expires = table.ttl().and_then(|name| item.get(name));
     matches!(expires, Some(Attr::N(at)) if *at <= i128::from(seconds(now)))
@@ -105,7 +106,8 @@ fn seconds(now: Millis) -> i64 {
     now.0.div_euclid(1_000)
 }
 
-/// A condition as an expression with its placeholders. Names are always placeholders, since many are reserved words.
+/// A condition as an expression with its placeholders. Names are always placeholders, since many
+/// are reserved words.
 #[derive(Clone, Debug, Default)]
 pub struct Expression {
     /// `None`: no condition.
@@ -116,8 +118,8 @@ pub struct Expression {
     pub values: Option<HashMap<String, AttributeValue>>,
 }
 
-/// The expression of a condition on an item of `table`. An item whose time to live is over counts as absent, as it does
-/// for reads.
+/// The expression of a condition on an item of `table`. An item whose time to live is over counts
+/// as absent, as it does for reads.
 pub fn expression(table: Table, condition: &Condition, now: Millis) -> Expression {
     let absent = match table.ttl() {
         Some(_) => "(attribute_not_exists(#h) OR #t <= :t)",
@@ -195,8 +197,8 @@ pub fn key_condition(query: &Query) -> Result<Expression, StoreError> {
     })
 }
 
-/// The write units of an item, estimated from its size (1 KiB each): names and values as DynamoDB counts them, its
-/// indexes left out.
+/// The write units of an item, estimated from its size (1 KiB each): names and values as DynamoDB
+/// counts them, its indexes left out.
 pub fn write_units(item: &Item) -> u32 {
     let sizes = item.iter().map(|(name, attr)| name.len() + size(attr));
     let kibibytes = sizes.sum::<usize>().div_ceil(1024).max(1);

@@ -16,7 +16,8 @@ use crate::store::db::StoreError;
 pub enum Repeatable {
     /// A read, or unconditional puts: doing it twice is doing it once.
     Yes,
-    /// A conditional write: the second attempt would fail its own condition and hide that the first one worked.
+    /// A conditional write: the second attempt would fail its own condition and hide that the first
+    /// one worked.
     No,
 }
 
@@ -81,8 +82,8 @@ fn from_reasons(codes: &[&str], message: &str) -> Fault {
     Fault::Final(StoreError::Refused(text))
 }
 
-/// Sorts DynamoDB's error codes. What is neither a known non-write nor a known refusal counts as unknown when the
-/// server is at fault (5xx).
+/// Sorts DynamoDB's error codes. What is neither a known non-write nor a known refusal counts as
+/// unknown when the server is at fault (5xx).
 fn from_code(code: Option<&str>, message: Option<&str>, status: u16) -> Fault {
     let code = code.unwrap_or("no code");
     let text = format!("{status} {code}: {}", message.unwrap_or_default());

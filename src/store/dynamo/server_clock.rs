@@ -17,8 +17,8 @@ use crate::store::meter::StoreMeter;
 /// No answer had a date yet.
 const UNKNOWN: i64 = i64::MIN;
 
-/// By how much the store's clock is ahead of ours, as of its newest answer. An embedded store has the clock of its machine
-/// and sends no date.
+/// By how much the store's clock is ahead of ours, as of its newest answer. An embedded store has
+/// the clock of its machine and sends no date.
 #[derive(Debug)]
 pub struct ServerClock(AtomicI64);
 
@@ -29,7 +29,8 @@ impl Default for ServerClock {
 }
 
 impl ServerClock {
-    /// Milliseconds by which the store's clock is ahead, give or take a second: dates have no fractions.
+    /// Milliseconds by which the store's clock is ahead, give or take a second: dates have no
+    /// fractions.
     pub fn ahead_ms(&self) -> Option<i64> {
         let ahead = self.0.load(Ordering::Relaxed);
         (ahead != UNKNOWN).then_some(ahead)

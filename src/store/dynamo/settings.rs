@@ -17,8 +17,8 @@ use crate::ops::retry::{Backoff, RetryPolicy};
 use crate::store::durability::Durability;
 use crate::store::embedded::{ENDPOINT, EmbeddedClient};
 
-/// How often and how long a request is tried again that surely was not carried out, or may be twice:
-/// for about 15 s, and for 30 s at most if each attempt takes as long as it may.
+/// How often and how long a request is tried again that surely was not carried out, or may be
+/// twice: for about 15 s, and for 30 s at most if each attempt takes as long as it may.
 pub const RETRIES: RetryPolicy = RetryPolicy {
     backoff: Backoff {
         base: Duration::from_millis(25),
@@ -45,8 +45,9 @@ pub struct DynamoSettings {
     pub request_timeout: Duration,
     /// How failures are repeated.
     pub retries: RetryPolicy,
-    /// At most so many write units a second, averaged over a second; `None`: no bound of ours. A write counts one unit
-    /// per begun KiB of its item, twice that in a transaction; what indexes need on top is not counted.
+    /// At most so many write units a second, averaged over a second; `None`: no bound of ours. A
+    /// write counts one unit per begun KiB of its item, twice that in a transaction; what indexes
+    /// need on top is not counted.
     pub write_units_per_second: Option<NonZeroU32>,
     /// How many requests of one batch are on their way at once.
     pub batch_concurrency: usize,
@@ -73,7 +74,8 @@ impl DynamoSettings {
         }
     }
 
-    /// Settings for an embedded store, in this process or in another. Whoever writes adds its durability.
+    /// Settings for an embedded store, in this process or in another. Whoever writes adds its
+    /// durability.
     pub fn embedded(client: EmbeddedClient) -> DynamoSettings {
         DynamoSettings {
             embedded: Some(client),
@@ -97,7 +99,8 @@ pub(super) fn config(settings: &DynamoSettings, dates: DateReader) -> aws_sdk_dy
         // The request's own time-out bounds everything already.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     builder = match &settings.embedded {
-        // There is no connection that could be closed after an error, and the SDK would log that each time.
+        // There is no connection that could be closed after an error, and the SDK would log that
+        // each time.
         Some(client) => builder.http_client(client.clone()).retry_config(
             RetryConfig::disabled().with_reconnect_mode(ReconnectMode::ReuseAllConnections),
         ),
@@ -107,7 +110,8 @@ pub(super) fn config(settings: &DynamoSettings, dates: DateReader) -> aws_sdk_dy
     builder.build()
 }
 
-/// Plain HTTP where the endpoint says so, without a look at the machine's root certificates, which may be missing.
+/// Plain HTTP where the endpoint says so, without a look at the machine's root certificates, which
+/// may be missing.
 pub(super) fn http_client(endpoint: Option<&str>) -> SharedHttpClient {
     let builder = aws_smithy_http_client::Builder::new();
     if endpoint.is_some_and(|url| url.starts_with("http://")) {

@@ -20,8 +20,8 @@ use super::socket::{SocketAddress, SocketError};
 /// Where the AWS client believes to send its requests to. The name cannot exist (RFC 6761).
 pub(in crate::store) const ENDPOINT: &str = "http://embedded.invalid";
 
-/// A way to an embedded store: to that of this process, or over the Unix socket of another. Cheap to
-/// clone.
+/// A way to an embedded store: to that of this process, or over the Unix socket of another. Cheap
+/// to clone.
 #[derive(Clone, Debug)]
 pub struct EmbeddedClient(Way);
 
@@ -58,7 +58,8 @@ impl EmbeddedClient {
     }
 }
 
-/// The request was surely not applied. The kind of the inner error is what tells (`dynamo/retry.rs`).
+/// The request was surely not applied. The kind of the inner error is what tells
+/// (`dynamo/retry.rs`).
 fn never_sent(error: impl std::error::Error + Send + Sync + 'static) -> ConnectorError {
     let error = io::Error::new(io::ErrorKind::ConnectionRefused, error);
     ConnectorError::io(error.into()).never_connected()

@@ -49,7 +49,8 @@ impl Queue {
         (Arc::new(Queue(Mutex::new(Some(sender)))), receiver)
     }
 
-    /// Asks the engine. A caller that stops waiting changes nothing: the request is still worked on.
+    /// Asks the engine. A caller that stops waiting changes nothing: the request is still worked
+    /// on.
     pub async fn ask(&self, target: String, body: Bytes) -> Result<Answer, Lost> {
         let (reply, answer) = oneshot::channel();
         let job = Job {

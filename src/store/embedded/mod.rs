@@ -1,15 +1,17 @@
-//! DynamoDB in this process: dynoxide, an engine on SQLite, with its data on disk. The same AWS client talks to it as to DynamoDB
-//! itself, through a connector of ours ([`EmbeddedClient`]) that hands requests to the engine: no port is open. Commands in another
-//! terminal reach the store of a running `up` over a Unix socket in the store's directory, which its user alone can enter.
+//! DynamoDB in this process: dynoxide, an engine on SQLite, with its data on disk. The same AWS
+//! client talks to it as to DynamoDB itself, through a connector of ours ([`EmbeddedClient`]) that
+//! hands requests to the engine: no port is open. Commands in another terminal reach the store of a
+//! running `up` over a Unix socket in the store's directory, which its user alone can enter.
 //!
-//! **Durability.** The engine opens SQLite in WAL mode and commits each row of a batch by itself. With `synchronous` at SQLite's
-//! default, FULL, each commit waits for the disk: 25 times for one `BatchWriteItem`. So it is set to NORMAL: a commit is handed to
-//! the operating system, which is all that a kill -9 asks for, and [`Durability`] syncs the WAL once per request, or once for
-//! several, before our client returns: what it has answered survives a power cut too. A test kills the process with -9 under
-//! load and counts.
+//! **Durability.** The engine opens SQLite in WAL mode and commits each row of a batch by itself.
+//! With `synchronous` at SQLite's default, FULL, each commit waits for the disk: 25 times for one
+//! `BatchWriteItem`. So it is set to NORMAL: a commit is handed to the operating system, which is
+//! all that a kill -9 asks for, and [`Durability`] syncs the WAL once per request, or once for
+//! several, before our client returns: what it has answered survives a power cut too. A test kills
+//! the process with -9 under load and counts.
 //!
-//! **Threads.** The engine handles a request to its end, fsync included, on the thread that took it. It therefore has threads of
-//! its own, or it would stall the pipeline's.
+//! **Threads.** The engine handles a request to its end, fsync included, on the thread that took
+//! it. It therefore has threads of its own, or it would stall the pipeline's.
 
 mod client;
 mod engine;
@@ -40,10 +42,11 @@ pub use client::EmbeddedClient;
 const FILE: &str = "dynamodb.sqlite";
 /// Held while a process has the database open.
 const LOCK: &str = "dynamodb.lock";
-/// How often expired items are deleted. Lists leave them out anyway; this only keeps the file from growing.
+/// How often expired items are deleted. Lists leave them out anyway; this only keeps the file from
+/// growing.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// Nothing is deleted so soon after the store was opened. Usage rows tell late copies of an event, and one look by a clock that is
-/// weeks ahead would delete all of them.
+/// Nothing is deleted so soon after the store was opened. Usage rows tell late copies of an event,
+/// and one look by a clock that is weeks ahead would delete all of them.
 const SWEEP_AFTER: Duration = Duration::from_secs(3_600);
 /// How far the wall clock may be ahead of the one by which things are deleted.
 const AHEAD_MAX: Duration = Duration::from_secs(3_600);
@@ -92,7 +95,8 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens (or creates) the database in `dir`. No other process can reach it before [`EmbeddedStore::listen`].
+    /// Opens (or creates) the database in `dir`. No other process can reach it before
+    /// [`EmbeddedStore::listen`].
     pub fn open(dir: &Path) -> Result<EmbeddedStore, EmbeddedError> {
         fs::create_dir_all(dir).map_err(io_error("cannot create", dir))?;
         let lock = lock(dir)?;
@@ -129,7 +133,8 @@ impl EmbeddedStore {
         Ok(())
     }
 
-    /// What the AWS client reaches it by, for [`DynamoSettings::embedded`](super::dynamo::DynamoSettings::embedded).
+    /// What the AWS client reaches it by, for
+    /// [`DynamoSettings::embedded`](super::dynamo::DynamoSettings::embedded).
     pub fn client(&self) -> EmbeddedClient {
         EmbeddedClient::of_process(self.queue.clone())
     }
@@ -144,8 +149,8 @@ impl EmbeddedStore {
         Durability::new(&dir.join(FILE))
     }
 
-    /// Takes no more requests, answers those that wait, and closes the database. Returns `false` if that took longer than
-    /// `within`; every answered write is on disk all the same.
+    /// Takes no more requests, answers those that wait, and closes the database. Returns `false` if
+    /// that took longer than `within`; every answered write is on disk all the same.
     pub async fn shutdown(mut self, within: Duration) -> bool {
         self.stop();
         let Some(stopped) = self.stopped.take() else {
@@ -228,8 +233,8 @@ fn uptime() -> Uptime {
     })
 }
 
-/// Whether expired items may be deleted. The engine goes by the wall clock, so that must be right: it
-/// must be at most [`AHEAD_MAX`] ahead of a clock that only follows it.
+/// Whether expired items may be deleted. The engine goes by the wall clock, so that must be right:
+/// it must be at most [`AHEAD_MAX`] ahead of a clock that only follows it.
 struct Expiry {
     file: PathBuf,
     clock: ExpiryClock,
@@ -304,7 +309,8 @@ fn open_database(file: &Path) -> Result<Database, EmbeddedError> {
         .to_str()
         .ok_or_else(|| engine("its path is not UTF-8".to_owned()))?;
     let database = Database::new(path).map_err(|error| engine(error.to_string()))?;
-    // The engine's only way to say `synchronous = NORMAL`; the rest of what it sets are SQLite's defaults.
+    // The engine's only way to say `synchronous = NORMAL`; the rest of what it sets are SQLite's
+    // defaults.
     database
         .disable_bulk_loading()
         .map_err(|error| engine(error.to_string()))?;
@@ -326,7 +332,8 @@ mod tests {
         }
     }
 
-    /// A store that was written until it is opened; then what the clocks say, and whether is deleted.
+    /// A store that was written until it is opened; then what the clocks say, and whether is
+    /// deleted.
     fn check(ahead_at_start: i64, rows: &[(i64, i64, bool)]) {
         let dir = tempfile::tempdir().unwrap();
         let wall = OPENED.plus(ahead_at_start);

@@ -1,6 +1,6 @@
-//! The Unix socket in the store's directory, by which commands in another terminal reach the store of a
-//! running `up`. The directory belongs to its user alone (mode 0700), and so does the socket: nobody else
-//! can connect, and neither can a web page, which has no way to a Unix socket.
+//! The Unix socket in the store's directory, by which commands in another terminal reach the store
+//! of a running `up`. The directory belongs to its user alone (mode 0700), and so does the socket:
+//! nobody else can connect, and neither can a web page, which has no way to a Unix socket.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -92,7 +92,8 @@ impl SocketAddress {
         })
     }
 
-    /// Asks over a connection of its own. Commands send few requests, and connecting takes microseconds.
+    /// Asks over a connection of its own. Commands send few requests, and connecting takes
+    /// microseconds.
     pub async fn ask(&self, target: String, body: Bytes) -> Result<Answer, SocketError> {
         let stream = self.connect().await?;
         exchange(stream, target, body)
@@ -144,7 +145,8 @@ pub(super) struct SocketServer {
 }
 
 impl SocketServer {
-    /// Takes the place of a socket that a killed process has left: the caller holds the store's lock.
+    /// Takes the place of a socket that a killed process has left: the caller holds the store's
+    /// lock.
     pub fn start(dir: &Path, queue: Arc<Queue>) -> io::Result<SocketServer> {
         let address = SocketAddress::of(dir);
         let path = address.path();
@@ -227,7 +229,8 @@ async fn converse(stream: UnixStream, queue: Arc<Queue>) {
     }
 }
 
-/// A request that the engine did not answer breaks the connection: its sender must not believe that it was refused.
+/// A request that the engine did not answer breaks the connection: its sender must not believe that
+/// it was refused.
 async fn respond(
     request: Request<Incoming>,
     queue: Arc<Queue>,

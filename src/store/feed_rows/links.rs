@@ -71,8 +71,8 @@ fn hash(referee: &Account, chain: &[Account]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(text.as_bytes())
 }
 
-/// The link that was written with an entry. Its awards tell how far its milestone is; its code is not
-/// known any more.
+/// The link that was written with an entry. Its awards tell how far its milestone is; its code is
+/// not known any more.
 pub(super) async fn of_entry(db: &dyn Db, entry: Entry) -> Result<Option<Link>, StoreError> {
     let Change::Link { referee, chain } = entry.change else {
         return Ok(None);

@@ -1,4 +1,5 @@
-//! What somebody looked at before changing a price or a rule; so that the change follows that, or is none.
+//! What somebody looked at before changing a price or a rule; so that the change follows that, or
+//! is none.
 
 use super::super::control;
 use super::super::db::{Db, StoreError};
@@ -11,7 +12,8 @@ use crate::domain::time::Millis;
 pub struct Seen {
     /// The number of its newest version, whenever that begins; 0: there is none.
     pub newest: u32,
-    /// The number of the version that was in force then; 0: there was none. It changes without a publication, when one that was to come begins.
+    /// The number of the version that was in force then; 0: there was none. It changes without a
+    /// publication, when one that was to come begins.
     pub in_force: u32,
 }
 
@@ -37,7 +39,8 @@ impl Seen {
     }
 }
 
-/// The version of a key that was published under a token by somebody who had `seen` this; `None`: there is none, or it is not visible yet.
+/// The version of a key that was published under a token by somebody who had `seen` this; `None`:
+/// there is none, or it is not visible yet.
 pub async fn published_under(
     db: &dyn Db,
     key: &str,

@@ -15,7 +15,8 @@ pub struct Version {
     pub version: u32,
     /// The entry of the control feed that published it.
     pub control: Control,
-    /// From when on, in event time; `None` for the first version of a required key, which has no beginning.
+    /// From when on, in event time; `None` for the first version of a required key, which has no
+    /// beginning.
     pub effective_from: Option<Millis>,
     /// The value, as JSON text.
     pub value: String,

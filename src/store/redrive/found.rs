@@ -29,7 +29,8 @@ pub(super) struct Kept<'f> {
 }
 
 impl Found {
-    /// The name of the original, wherever its reject stands: its place in its own topic. What was posted has none, and is named by the place of its reject.
+    /// The name of the original, wherever its reject stands: its place in its own topic. What was
+    /// posted has none, and is named by the place of its reject.
     pub(super) fn name(&self) -> String {
         match &self.reject {
             Reject::Usage(reject) => {
@@ -53,7 +54,8 @@ impl Found {
                 sender: self.reject.sender().map(str::to_owned),
                 cut_off: reject.whole_bytes.map(|bytes| cut_off(reject, bytes)),
             }),
-            // As far as it could be read: without an edit it is refused again, with the field that is missing.
+            // As far as it could be read: without an edit it is refused again, with the field that
+            // is missing.
             Reject::Gateway(reject) => Ok(Kept {
                 value: &reject.draft,
                 source: None,
@@ -79,7 +81,8 @@ fn cut_off(reject: &RejectedRecord, bytes: u64) -> String {
     )
 }
 
-/// The one header of a record that decoding looks at. One that is no text was refused, and is left to be refused again.
+/// The one header of a record that decoding looks at. One that is no text was refused, and is left
+/// to be refused again.
 fn source_of(reject: &RejectedRecord) -> Option<String> {
     let mut headers = reject.original.headers.iter();
     let (_, value) = headers.find(|(name, _)| name == SOURCE_HEADER)?;
@@ -97,7 +100,8 @@ pub enum FindError {
     Reject(#[from] RejectError),
 }
 
-/// The reject at a place of `usage.rejected`, a partition that there is; `None` if nothing stands there, any more or yet.
+/// The reject at a place of `usage.rejected`, a partition that there is; `None` if nothing stands
+/// there, any more or yet.
 pub async fn find(
     log: &dyn Log,
     partition: Partition,
@@ -131,8 +135,8 @@ pub async fn list(
     })
 }
 
-/// Those of a partition's rejects that `is_wanted`, from an offset on; `limit` is about what is read.
-/// What is not a reject is passed over.
+/// Those of a partition's rejects that `is_wanted`, from an offset on; `limit` is about what is
+/// read. What is not a reject is passed over.
 pub async fn list_only(
     log: &dyn Log,
     partition: Partition,

@@ -11,7 +11,8 @@ use crate::store::conditional::{Attempts, WriteOutcome, until_visible};
 use crate::store::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
 use crate::store::row::{Fields, Row};
 
-/// How many random codes are tried before a collision with each is reported; 28 million endings make one rare.
+/// How many random codes are tried before a collision with each is reported; 28 million endings
+/// make one rare.
 const CODES_TRIED_MAX: u64 = 20;
 
 /// A referral code.
@@ -37,8 +38,8 @@ fn owner_key(owner: &Account) -> Key {
     Key::new(Table::Checkpoints, format!("code#{owner}"), "code")
 }
 
-/// The account's code; made now if it has none. `random` decides the new code's ending. `by`: who makes it in the account's stead, for the
-/// audit trail.
+/// The account's code; made now if it has none. `random` decides the new code's ending. `by`: who
+/// makes it in the account's stead, for the audit trail.
 pub async fn code_for(
     db: &dyn Db,
     owner: &Account,
@@ -124,7 +125,8 @@ fn code_writes(code: &Code, by: Option<&str>) -> Vec<Write> {
     writes
 }
 
-/// The code to which the owner's pointer points. The two were written together, but may become visible one by one.
+/// The code to which the owner's pointer points. The two were written together, but may become
+/// visible one by one.
 async fn owned_code(db: &dyn Db, owner: &Account, pointer: &Item) -> Result<Code, StoreError> {
     let row = Row::new(owner_key(owner), pointer);
     let name = row.text("code")?;
@@ -135,7 +137,8 @@ async fn owned_code(db: &dyn Db, owner: &Account, pointer: &Item) -> Result<Code
     }
 }
 
-/// The code as a person typed it (case and surrounding spaces do not matter); `None` if there is none.
+/// The code as a person typed it (case and surrounding spaces do not matter); `None` if there is
+/// none.
 pub async fn lookup(db: &dyn Db, typed: &str) -> Result<Option<Code>, StoreError> {
     let Ok(code) = typed.parse::<ReferralCode>() else {
         return Ok(None);
@@ -157,8 +160,8 @@ pub struct Switch {
     pub now: Millis,
 }
 
-/// Switches a code on or off, with an entry of the audit trail. Idempotent: a code that is as it shall be stays so. `None` if there is no
-/// such code.
+/// Switches a code on or off, with an entry of the audit trail. Idempotent: a code that is as it
+/// shall be stays so. `None` if there is no such code.
 pub async fn set_active(
     db: &dyn Db,
     typed: &str,

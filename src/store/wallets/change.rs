@@ -29,8 +29,8 @@ pub struct LinkRequest {
     pub nonce: String,
     /// When.
     pub now: Millis,
-    /// Names this link; unique (random). A repeat with the same token finds the first one's work and
-    /// returns it.
+    /// Names this link; unique (random). A repeat with the same token finds the first one's work
+    /// and returns it.
     pub token: String,
     /// Who does it, for the audit trail.
     pub by: String,
@@ -104,8 +104,8 @@ impl StoredMessage {
     }
 }
 
-/// Links an address to an account, in place of the one before. If that is the same, only the message
-/// is used up. It returns when the control feed counts the entry.
+/// Links an address to an account, in place of the one before. If that is the same, only the
+/// message is used up. It returns when the control feed counts the entry.
 ///
 /// Errors: a store error of the transient kind means "try again with the same token".
 pub async fn link(db: &dyn Db, request: &LinkRequest) -> Result<Wallet, LinkError> {

@@ -11,7 +11,8 @@ use crate::store::db::{
 use crate::store::pages;
 use crate::store::row::{Fields, Row};
 
-/// How many messages of an account can be open at once; a further one takes the place of the oldest.
+/// How many messages of an account can be open at once; a further one takes the place of the
+/// oldest.
 pub const MESSAGES_MAX: usize = 10;
 
 const NONCE: &str = "nonce#";

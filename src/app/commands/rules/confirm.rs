@@ -101,8 +101,8 @@ impl Commands {
 
     /// Whether a change was published before under this confirmation; as which version.
     ///
-    /// To be asked before the change is checked: a confirmation that comes again may name a moment that
-    /// has passed by now.
+    /// To be asked before the change is checked: a confirmation that comes again may name a moment
+    /// that has passed by now.
     pub async fn confirmed_before(
         &self,
         key: &str,

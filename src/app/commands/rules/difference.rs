@@ -10,7 +10,8 @@ use crate::domain::amount::{Money, Points};
 use crate::domain::rules::{PriceKey, RateClass, Rules, ServicePrice, Unit};
 use crate::domain::tier::Tier;
 
-/// Most differences that are told of one key: an entry at the front of the catalogue moves every other.
+/// Most differences that are told of one key: an entry at the front of the catalogue moves every
+/// other.
 const DIFFERENCES_MAX: usize = 200;
 /// Lengths of streaks at which the shipped rules have steps, and one before the first.
 const STREAK_DAYS: [u32; 6] = [1, 6, 7, 14, 30, 90];
@@ -149,7 +150,8 @@ pub(super) fn examples(before: Option<&Rules>, after: Option<&Rules>) -> Vec<Exa
     found
 }
 
-/// What rules come to, always in the same order; what would be charged on mainnet where that is only `noted`.
+/// What rules come to, always in the same order; what would be charged on mainnet where that is
+/// only `noted`.
 fn facts(rules: &Rules, noted: bool) -> Vec<(String, String)> {
     let mut facts = Vec::new();
     let mut say = |what: String, value: String| facts.push((what, value));

@@ -25,7 +25,8 @@ pub struct PriceImport {
     pub unchanged: usize,
     /// How many have prices that the import does not name; they are kept.
     pub kept: usize,
-    /// Imported models that an earlier pattern matches, with that pattern: their prices would not count.
+    /// Imported models that an earlier pattern matches, with that pattern: their prices would not
+    /// count.
     pub hidden: Vec<(String, String)>,
     /// A version of the prices that is to begin later, and will replace the import.
     pub replaced_from: Option<Millis>,
@@ -53,8 +54,8 @@ impl Commands {
         })
     }
 
-    /// Publishes an import as one version, unless the prices were changed since it was planned; with
-    /// [`Mode::DryRun`] it only checks.
+    /// Publishes an import as one version, unless the prices were changed since it was planned;
+    /// with [`Mode::DryRun`] it only checks.
     pub async fn publish_price_import(
         &self,
         import: &PriceImport,
@@ -77,7 +78,8 @@ impl Commands {
 }
 
 impl PriceImport {
-    /// Prices that are known keep their places, for the first that matches counts; new ones come behind.
+    /// Prices that are known keep their places, for the first that matches counts; new ones come
+    /// behind.
     fn of(
         known: &[ModelPrice],
         imported: &[ModelPrice],

@@ -24,8 +24,8 @@ pub struct Initialised {
 }
 
 impl Commands {
-    /// Publishes the values of a network's document for keys that have none; with `replace`, also for
-    /// those that have another value.
+    /// Publishes the values of a network's document for keys that have none; with `replace`, also
+    /// for those that have another value.
     pub async fn init_rules(
         &self,
         network: Network,

@@ -1,5 +1,5 @@
-//! Publishing new values of prices and rules: checked as a whole, compared with what is in force, and
-//! written unless it is a dry run.
+//! Publishing new values of prices and rules: checked as a whole, compared with what is in force,
+//! and written unless it is a dry run.
 
 use std::sync::Arc;
 
@@ -70,8 +70,8 @@ pub struct Published {
     /// The entry of the control feed that published it; absent if nothing was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<u64>,
-    /// From when on, in event time. The first version of a key that rules must have has no beginning,
-    /// whatever this says.
+    /// From when on, in event time. The first version of a key that rules must have has no
+    /// beginning, whatever this says.
     #[serde(serialize_with = "crate::app::queries::text")]
     #[schema(value_type = String)]
     pub effective_from: Millis,
@@ -116,8 +116,8 @@ pub struct PriceAnswer {
     /// The version that is in force from then on.
     #[serde(flatten)]
     pub version: PriceVersion,
-    /// Versions of this key that are to come, this one included if it is one of them; soonest first. To call one back, publish what shall hold in its
-    /// place with the same `effectiveFrom`.
+    /// Versions of this key that are to come, this one included if it is one of them; soonest
+    /// first. To call one back, publish what shall hold in its place with the same `effectiveFrom`.
     pub pending: Vec<PriceVersion>,
 }
 
@@ -135,8 +135,8 @@ pub struct PriceUpdate {
 }
 
 impl Commands {
-    /// Checks everything, compares it with what is in force, and publishes what differs. Repeating it
-    /// is safe.
+    /// Checks everything, compares it with what is in force, and publishes what differs. Repeating
+    /// it is safe.
     pub async fn publish_rules(&self, update: RulesUpdate) -> Result<Published, CommandError> {
         Ok(self.publish(update, None).await?)
     }
@@ -198,8 +198,8 @@ impl Commands {
         })
     }
 
-    /// Sets a price. A price that is in force then anyway is answered with the version that says so,
-    /// and nothing is written.
+    /// Sets a price. A price that is in force then anyway is answered with the version that says
+    /// so, and nothing is written.
     pub async fn set_price(
         &self,
         key: &str,

@@ -14,8 +14,9 @@ use crate::store::db::{Db, StoreError};
 
 /// How often it is looked whether the kept result is too old.
 const LOOK: Duration = Duration::from_secs(20);
-/// The tables are read again when so many milliseconds have passed for every thousand accounts in them, and at least as many: what there is little of
-/// is cheap to read, and a new installation, or a demo, must not tell of nothing for an hour.
+/// The tables are read again when so many milliseconds have passed for every thousand accounts in
+/// them, and at least as many: what there is little of is cheap to read, and a new installation, or
+/// a demo, must not tell of nothing for an hour.
 const LIFE_MS_PER_THOUSAND: u64 = 60_000;
 /// With several processes the first to begin should be alone: each waits for another part of this.
 const SPREAD_MS: u64 = 10_000;
@@ -79,7 +80,8 @@ async fn refresh(db: &dyn Db, clock: &dyn Clock, every: Duration) -> Result<Anal
     Ok(computed)
 }
 
-/// How long a result is kept: as long as reading that much again is worth, and never longer than `every`.
+/// How long a result is kept: as long as reading that much again is worth, and never longer than
+/// `every`.
 fn life_ms(kept: &Analytics, every: Duration) -> i64 {
     let seen = [
         kept.accounts.users,

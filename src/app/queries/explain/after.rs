@@ -43,8 +43,8 @@ pub struct DayStep {
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub trial: Points,
-    /// What quality and streak add to this request's points alone. The day is rounded once, over all
-    /// its requests.
+    /// What quality and streak add to this request's points alone. The day is rounded once, over
+    /// all its requests.
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub for_this_request: Points,

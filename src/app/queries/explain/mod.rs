@@ -1,5 +1,5 @@
-//! Why a request earned and cost what it did: from its usage row, the rules and referral links as of
-//! the control position with which it was rated, and the day's rows.
+//! Why a request earned and cost what it did: from its usage row, the rules and referral links as
+//! of the control position with which it was rated, and the day's rows.
 
 use std::borrow::Cow;
 
@@ -48,7 +48,8 @@ pub struct WhichRequest<'a> {
     pub source: &'a str,
     /// The event's `id`.
     pub id: &'a str,
-    /// The event's `time`; without it the request is looked for on the days of which events are taken.
+    /// The event's `time`; without it the request is looked for on the days of which events are
+    /// taken.
     pub time: Option<Millis>,
 }
 
@@ -107,8 +108,9 @@ impl Queries {
         Ok(self.explain(which, now).await?.for_user())
     }
 
-    /// Explains a request to the provider who served it; of others it says no more than that there is
-    /// no such request. Its time must be given: a search for it takes as long as the user has requests.
+    /// Explains a request to the provider who served it; of others it says no more than that there
+    /// is no such request. Its time must be given: a search for it takes as long as the user has
+    /// requests.
     ///
     /// # Errors
     /// As [`Queries::explain`].

@@ -45,7 +45,8 @@ pub struct Beneficiary {
     /// Of a referrer: the entry of the control feed that made the link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<u64>,
-    /// Of a referrer: `floor(points × share / 10^4)`, of the points of the account that it referred.
+    /// Of a referrer: `floor(points × share / 10^4)`, of the points of the account that it
+    /// referred.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub product: Option<Floored>,
     /// What it got.

@@ -301,8 +301,8 @@ pub(super) fn differences(
     found
 }
 
-/// The accounts whose days count the request, and with how many points. What a completion added late
-/// is in no day.
+/// The accounts whose days count the request, and with how many points. What a completion added
+/// late is in no day.
 pub(super) fn counted_accounts(facts: &Facts) -> impl Iterator<Item = (&Account, Points)> {
     let row = &facts.row;
     let is_late = |completion: &&StoredCompletion| completion.booked_on.is_none();

@@ -119,7 +119,8 @@ pub struct RequestFacts {
     pub audio_millis: Option<u64>,
     /// Images that were made or read.
     pub image_count: Option<u64>,
-    /// Whether the gateway's own total of tokens is not the sum of its parts; the parts were counted.
+    /// Whether the gateway's own total of tokens is not the sum of its parts; the parts were
+    /// counted.
     pub odd_total: bool,
 }
 
@@ -142,8 +143,9 @@ pub struct ServiceStep {
 pub struct TierFound {
     /// The tier.
     pub tier: &'static str,
-    /// `name`: an exact name of the catalogue. `pattern`: the first pattern that matches. `size`: the
-    /// size in the name. `default`: nothing recognises the name. `no_model`: the event names none.
+    /// `name`: an exact name of the catalogue. `pattern`: the first pattern that matches. `size`:
+    /// the size in the name. `default`: nothing recognises the name. `no_model`: the event names
+    /// none.
     pub by: &'static str,
     /// The spelling by which the model was recognised.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,7 +168,8 @@ pub struct TierFound {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RulesStep {
-    /// The control position with which the request was rated: what was published later does not count.
+    /// The control position with which the request was rated: what was published later does not
+    /// count.
     pub control: u64,
     /// The newest entry of the control feed up to it that changed rules.
     pub newest_change: u64,

@@ -13,8 +13,8 @@ impl Explanation {
         reversal.is_none_or(|step| step.reversal.booked_on.is_none())
     }
 
-    /// What the user who made the request sees: everything but who its referrers' and its provider's
-    /// referrers are, how the provider's day went, and which admin reversed it.
+    /// What the user who made the request sees: everything but who its referrers' and its
+    /// provider's referrers are, how the provider's day went, and which admin reversed it.
     #[must_use]
     pub fn for_user(mut self) -> Explanation {
         self.view = View::User;
@@ -23,8 +23,8 @@ impl Explanation {
         self.told_again()
     }
 
-    /// What the provider who served the request sees: its own amounts. Nothing tells who the user is,
-    /// what it was charged, or why it was reversed.
+    /// What the provider who served the request sees: its own amounts. Nothing tells who the user
+    /// is, what it was charged, or why it was reversed.
     #[must_use]
     pub fn for_provider(mut self) -> Explanation {
         self.view = View::Provider;

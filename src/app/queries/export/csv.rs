@@ -1,4 +1,5 @@
-//! Tables as CSV (RFC 4180 with line feeds, UTF-8), which spreadsheets open without running anything.
+//! Tables as CSV (RFC 4180 with line feeds, UTF-8), which spreadsheets open without running
+//! anything.
 
 use std::borrow::Cow;
 
@@ -56,8 +57,8 @@ impl CsvRows {
         written.expect("every row has a field for each column");
     }
 
-    /// The last line of a file that is whole: a comment with the number of rows and the sums. A file
-    /// without it was cut short.
+    /// The last line of a file that is whole: a comment with the number of rows and the sums. A
+    /// file without it was cut short.
     pub(super) fn trailer(&mut self, sums: &Sums) -> Vec<u8> {
         let rows = ("rows", sums.rows().to_string());
         let each = std::iter::once(rows).chain(sums.each());
@@ -74,8 +75,8 @@ impl CsvRows {
     }
 }
 
-/// Text that no spreadsheet takes for a formula: an apostrophe stands before what begins like one. An
-/// apostrophe at the beginning gets another, so that the text can be had back: take one leading
+/// Text that no spreadsheet takes for a formula: an apostrophe stands before what begins like one.
+/// An apostrophe at the beginning gets another, so that the text can be had back: take one leading
 /// apostrophe away.
 pub(super) fn guarded(text: &str) -> Cow<'_, str> {
     let begins_formula = |c: char| matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠');

@@ -3,8 +3,8 @@
 //! Columns that the specification requires are all here, those that it requires of providers with
 //! features that tidemark does not have (sub accounts, regions, negotiated prices) are not.
 //! `CommitmentDiscountStatus` is empty, and here because validators look at it beside
-//! `ConsumedQuantity`; `InvoiceId` is empty because tidemark issues no invoices. Unit prices are left out
-//! because a charge has several: its tokens are counted by kind.
+//! `ConsumedQuantity`; `InvoiceId` is empty because tidemark issues no invoices. Unit prices are
+//! left out because a charge has several: its tokens are counted by kind.
 
 use super::csv::CsvRows;
 use super::table::{Cell, Column, ColumnKind, Sums};

@@ -1,11 +1,11 @@
-//! A month as a file for finance: statements, their services and days from the tables, requests from the
-//! archive, piece by piece.
+//! A month as a file for finance: statements, their services and days from the tables, requests
+//! from the archive, piece by piece.
 //!
-//! Memory stays bounded: a page of the table, or a row group of the archive, is read, encoded and handed
-//! on before the next is read. Statements come in the order in which the table is read, users before
-//! providers; requests in the order of the archive's files. A file that was cut short can be told from a
-//! whole one: CSV ends with a comment that counts the rows, FOCUS says the number of rows in its last one,
-//! Parquet has a footer.
+//! Memory stays bounded: a page of the table, or a row group of the archive, is read, encoded and
+//! handed on before the next is read. Statements come in the order in which the table is read,
+//! users before providers; requests in the order of the archive's files. A file that was cut short
+//! can be told from a whole one: CSV ends with a comment that counts the rows, FOCUS says the
+//! number of rows in its last one, Parquet has a footer.
 
 mod changes;
 mod csv;
@@ -177,8 +177,8 @@ impl Export {
         &self.request
     }
 
-    /// Whether nothing of the month can change any more. Rows of accounts that are set aside say for
-    /// themselves that they are not final.
+    /// Whether nothing of the month can change any more. Rows of accounts that are set aside say
+    /// for themselves that they are not final.
     pub fn is_final(&self) -> bool {
         self.view.is_final()
     }

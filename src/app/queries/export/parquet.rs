@@ -1,5 +1,5 @@
-//! Tables as Parquet: typed columns, amounts as decimals. A file that was cut short has no footer, and
-//! no reader takes it.
+//! Tables as Parquet: typed columns, amounts as decimals. A file that was cut short has no footer,
+//! and no reader takes it.
 
 use std::sync::Arc;
 

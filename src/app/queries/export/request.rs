@@ -112,7 +112,8 @@ pub struct ExportRequest {
     pub what: ExportWhat,
     /// In which form.
     pub format: ExportFormat,
-    /// Ids and names stand in CSV as they are, also where a spreadsheet would take them for formulas.
+    /// Ids and names stand in CSV as they are, also where a spreadsheet would take them for
+    /// formulas.
     pub exact_text: bool,
     /// Who issues the invoices, in FOCUS files.
     pub issuer: String,

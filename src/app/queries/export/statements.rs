@@ -1,4 +1,5 @@
-//! A month's statements as tables: one row per account, per account and service, per account and day.
+//! A month's statements as tables: one row per account, per account and service, per account and
+//! day.
 
 use super::table::{Cell, Column, ColumnKind};
 use crate::domain::outcomes::Outcomes;

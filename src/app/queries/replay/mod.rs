@@ -1,9 +1,9 @@
 //! The archive of a month, rated again: what other prices or rules would have brought.
 //!
-//! Every archived record is rated by rating's own functions, under the rules as of its control position,
-//! with the values of a document in their place from the beginning on. Under the rules as they were,
-//! that gives what was posted, to the micropoint and nano-dollar. What days bring (streaks, quality),
-//! trials and awards are not in it: rating does not decide them.
+//! Every archived record is rated by rating's own functions, under the rules as of its control
+//! position, with the values of a document in their place from the beginning on. Under the rules as
+//! they were, that gives what was posted, to the micropoint and nano-dollar. What days bring
+//! (streaks, quality), trials and awards are not in it: rating does not decide them.
 //!
 //! Threads read files side by side. What accounts gain is summed in a table of bounded size; if the
 //! accounts do not fit, the archive is read several times, for a part of them each time.
@@ -48,8 +48,8 @@ pub struct ReplayRequest {
     pub top: usize,
     /// Threads.
     pub threads: usize,
-    /// Once so many records have been read, further files are left out. Those that are read are spread
-    /// evenly over the month and its partitions. `None`: all are read.
+    /// Once so many records have been read, further files are left out. Those that are read are
+    /// spread evenly over the month and its partitions. `None`: all are read.
     pub records_max: Option<u64>,
 }
 
@@ -125,8 +125,8 @@ impl Queries {
 }
 
 /// Takes every account: its kind, id and change, in the order of kind and id within each part. Told
-/// first when a part begins that was begun before with too little memory, so that what came before is
-/// forgotten.
+/// first when a part begins that was begun before with too little memory, so that what came before
+/// is forgotten.
 pub trait EachAccount {
     /// Everything begins again.
     fn restart(&mut self) -> Result<(), String>;

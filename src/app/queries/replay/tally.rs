@@ -130,7 +130,8 @@ impl Tally {
             let before = accounts.capacity();
             accounts.insert((*id).into(), *change);
             let grown = accounts.capacity() - before;
-            // The allocation of a table has a power of two of places, of which 7 in 8 are its capacity.
+            // The allocation of a table has a power of two of places, of which 7 in 8 are its
+            // capacity.
             let table = grown * (size_of::<(Box<str>, AccountChange)>() + 1) * 8 / 7;
             let bytes = table + id.len() + ALLOCATION_BYTES;
             self.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -91,8 +91,8 @@ impl CoveredFiles {
         deleted
     }
 
-    /// The first month of which there are not as many rows as there should be: how many there should
-    /// be, and how many there are.
+    /// The first month of which there are not as many rows as there should be: how many there
+    /// should be, and how many there are.
     pub(super) fn first_wrong(&self, found: &BTreeMap<Month, u64>) -> Option<(Month, u64, u64)> {
         let months: BTreeSet<&Month> = self.expected.keys().chain(found.keys()).collect();
         let of = |rows: &BTreeMap<Month, u64>, month: &Month| rows.get(month).copied();

@@ -157,8 +157,8 @@ impl Found<'_> {
         }
     }
 
-    /// All values but what is carried in, see [`Found::carries`]. Taken apart, so that a new one is not
-    /// forgotten here.
+    /// All values but what is carried in, see [`Found::carries`]. Taken apart, so that a new one is
+    /// not forgotten here.
     fn rows(&mut self, stored: &MonthRow, expected: &MonthRow) {
         let MonthRow {
             month,
@@ -330,8 +330,8 @@ impl Found<'_> {
         self.differ(month, || "reversals.late".to_owned(), *late, expected.late);
     }
 
-    /// The streak carried into each row must follow from the row before it. Into the first row of all
-    /// nothing is carried; what is before the compared months is taken as it is.
+    /// The streak carried into each row must follow from the row before it. Into the first row of
+    /// all nothing is carried; what is before the compared months is taken as it is.
     fn carries(&mut self, stored: &BTreeMap<Month, StoredRow>, scope: &Scope) {
         let kind = self.account.kind;
         let mut before: Option<Carry> = None;
@@ -360,8 +360,8 @@ impl Found<'_> {
         }
     }
 
-    /// What the rows say of each other: each but the newest names a newer one that is there, and the
-    /// older ones that the newest names are there as they were when they were written together.
+    /// What the rows say of each other: each but the newest names a newer one that is there, and
+    /// the older ones that the newest names are there as they were when they were written together.
     fn heads(&mut self, stored: &BTreeMap<Month, StoredRow>) {
         let Some((newest, head)) = stored.last_key_value() else {
             return;

@@ -25,9 +25,9 @@ pub struct Covered {
 const FIRST: Month = Month(i32::MIN);
 
 impl Covered {
-    /// What these say, of an installation that is in this epoch. Whether everything of an epoch that has
-    /// ended was archived is not known: of an installation with `earlier_epochs` only what came in this
-    /// one is covered.
+    /// What these say, of an installation that is in this epoch. Whether everything of an epoch
+    /// that has ended was archived is not known: of an installation with `earlier_epochs` only what
+    /// came in this one is covered.
     pub fn of(coverages: &[Coverage], epoch: Epoch, earlier_epochs: bool) -> Covered {
         let begun = coverages.iter().filter(|coverage| coverage.chunk.is_some());
         let begun: Vec<&Coverage> = begun.filter(|coverage| coverage.epoch == epoch).collect();
@@ -88,14 +88,14 @@ impl Covered {
     }
 }
 
-/// The first month into which nothing was booked before this log time. An event may be a little ahead
-/// of log time.
+/// The first month into which nothing was booked before this log time. An event may be a little
+/// ahead of log time.
 fn first_whole(log_time: Millis) -> Month {
     log_time.plus(AHEAD_MS_MAX).month().next()
 }
 
-/// The months into which records between these log times may be booked: months that had not closed, and
-/// that of the log time.
+/// The months into which records between these log times may be booked: months that had not closed,
+/// and that of the log time.
 fn booked(from: Millis, to: Millis) -> impl Iterator<Item = Month> {
     let mut first = from.month();
     while from <= Month(first.0 - 1).closes() {

@@ -170,8 +170,8 @@ impl ArchivedAccount {
         bits.fold(0, |all, bit| all | bit)
     }
 
-    /// The month rows that it should have, without one-off awards. `used_before` are the services with
-    /// which it had a success before the archive begins, a bit each.
+    /// The month rows that it should have, without one-off awards. `used_before` are the services
+    /// with which it had a success before the archive begins, a bit each.
     pub fn rows(&self, used_before: u64) -> BTreeMap<Month, MonthRow> {
         let mut rows: BTreeMap<Month, MonthRow> = self
             .months

@@ -42,8 +42,8 @@ pub(super) async fn settled(
     let head = |rows: &[StoredRow]| rows.last().map(|row| row.fence);
     for _ in 0..ATTEMPTS_MAX {
         let before = accounts::all_rows(db, account).await?;
-        // Awards before their pointers: one that is granted in between is not among them, and of one
-        // that is among them the pointer says whether it is in the rows.
+        // Awards before their pointers: one that is granted in between is not among them, and of
+        // one that is among them the pointer says whether it is in the rows.
         let granted = awards::awards_of(db, account).await?;
         let pending = awards::pending_among(db, &granted, posting_partitions).await?;
         let after = accounts::all_rows(db, account).await?;

@@ -20,12 +20,12 @@ pub struct Rated {
     pub chunk_log_time: Millis,
 }
 
-/// The successes of one account. Its requests come source partition by source partition, and of each in
-/// the order of the log.
+/// The successes of one account. Its requests come source partition by source partition, and of
+/// each in the order of the log.
 ///
-/// Those of a user all come from one source partition of an epoch, so the moment of the 50th is known.
-/// Those of a provider come from several, and which was posted first the archive does not say: then the
-/// moment is one of few.
+/// Those of a user all come from one source partition of an epoch, so the moment of the 50th is
+/// known. Those of a provider come from several, and which was posted first the archive does not
+/// say: then the moment is one of few.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Milestone {
     /// Successes less reversed ones.
@@ -103,8 +103,8 @@ impl Milestone {
         self.chunk(at, 0, 0, reversed);
     }
 
-    /// Adds what a chunk brings: successes, of which there were `peak` more than before at a time, and
-    /// reversals.
+    /// Adds what a chunk brings: successes, of which there were `peak` more than before at a time,
+    /// and reversals.
     pub fn chunk(&mut self, at: &Rated, successes: u64, peak: u64, reversed: u64) {
         self.turn_to(at);
         self.has_reversals |= reversed > 0;

@@ -193,8 +193,8 @@ struct Verification<'a, T> {
 }
 
 impl Queries {
-    /// Compares every account row with the archive and the awards. `tell` hears what is found, and how
-    /// far it is.
+    /// Compares every account row with the archive and the awards. `tell` hears what is found, and
+    /// how far it is.
     ///
     /// # Errors
     /// Nothing can be said, or not more.
@@ -277,8 +277,8 @@ impl Queries {
         Ok(self.rules_needed().await?.activity())
     }
 
-    /// Rows must hold everything that the archive holds. What they hold of source partitions of which
-    /// the archive holds nothing is not known.
+    /// Rows must hold everything that the archive holds. What they hold of source partitions of
+    /// which the archive holds nothing is not known.
     async fn check_posted(&self, covered: &mut Covered) -> Result<(), VerifyError> {
         for q in (0..self.partitions().posting).map(Partition) {
             let posted = progress::post_checkpoint(self.db(), q).await?;
@@ -531,7 +531,8 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
         if self.covered.is_whole || differences.is_empty() {
             return differences;
         }
-        // Whether a success was the first is not known: an earlier one may stand before the archive.
+        // Whether a success was the first is not known: an earlier one may stand before the
+        // archive.
         let services = known
             .map(ArchivedAccount::services_used)
             .unwrap_or_default();

@@ -38,8 +38,8 @@ impl RuleBook {
         self.compile_all(true)
     }
 
-    /// The rules as if the values of a document had been in force from the beginning. Keys that it does
-    /// not have stay as they were.
+    /// The rules as if the values of a document had been in force from the beginning. Keys that it
+    /// does not have stay as they were.
     ///
     /// # Errors
     /// The document renames or lacks a service that there was.

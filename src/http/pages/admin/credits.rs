@@ -23,7 +23,8 @@ use crate::ops::random_name;
 
 const PATH: &str = "/admin/credits";
 
-/// So much earlier than a page gives up, this one stops waiting for the store: it must say what may have happened.
+/// So much earlier than a page gives up, this one stops waiting for the store: it must say what may
+/// have happened.
 const EARLIER: Duration = Duration::from_millis(300);
 
 /// PathAccount, and what was done before.
@@ -280,7 +281,8 @@ fn in_words(error: &CreditError) -> String {
     }
 }
 
-/// The page with the form as it was typed. Nothing was added under its name, or something else was: it gets a new one.
+/// The page with the form as it was typed. Nothing was added under its name, or something else was:
+/// it gets a new one.
 async fn refused(
     pages: &Pages,
     visitor: &Visitor,

@@ -1,4 +1,5 @@
-//! Pages of admins. What they change goes through the functions of the admin API, so that both check the same and leave the same trail.
+//! Pages of admins. What they change goes through the functions of the admin API, so that both
+//! check the same and leave the same trail.
 
 use axum::extract::{FromRequestParts, Query, State};
 use axum::http::StatusCode;
@@ -96,7 +97,8 @@ fn coded(text: &str) -> Markup {
     }
 }
 
-/// What the address of a page says beside its path. Addresses are typed and passed on: what is wrong with one is told in plain words.
+/// What the address of a page says beside its path. Addresses are typed and passed on: what is
+/// wrong with one is told in plain words.
 pub(super) struct PageQuery<T>(T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for PageQuery<T> {

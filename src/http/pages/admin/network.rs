@@ -1,4 +1,5 @@
-//! The switch between testnet and mainnet. Its name is typed to confirm it: it decides whether people are charged.
+//! The switch between testnet and mainnet. Its name is typed to confirm it: it decides whether
+//! people are charged.
 
 use axum::extract::State;
 use axum::http::StatusCode;

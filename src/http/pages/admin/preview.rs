@@ -78,7 +78,8 @@ impl Change {
     }
 }
 
-/// That no object of a value has a member twice: it could mean either. What is no JSON at all is told by who checks the value.
+/// That no object of a value has a member twice: it could mean either. What is no JSON at all is
+/// told by who checks the value.
 fn once_each(value: &str) -> Result<(), Problem> {
     let is_json = serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
     match serde_json::from_str::<Verbatim>(value) {

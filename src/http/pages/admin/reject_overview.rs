@@ -1,4 +1,5 @@
-//! Rejects of all partitions at a glance: how many are kept, how many of the newest are open, and the newest of all.
+//! Rejects of all partitions at a glance: how many are kept, how many of the newest are open, and
+//! the newest of all.
 
 use maud::{Markup, html};
 

@@ -1,4 +1,5 @@
-//! One request, as admins see it: why it earned and cost what it did, and the form that reverses it.
+//! One request, as admins see it: why it earned and cost what it did, and the form that reverses
+//! it.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -143,7 +144,8 @@ fn hidden(visitor: &Visitor, user: &Account, explained: &Explanation) -> Markup 
     }
 }
 
-/// For a reversal that was recorded a while ago and is not rated: it may never have reached the log.
+/// For a reversal that was recorded a while ago and is not rated: it may never have reached the
+/// log.
 fn again_form(
     visitor: &Visitor,
     user: &Account,

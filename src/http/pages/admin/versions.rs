@@ -1,4 +1,5 @@
-//! Versions of prices and rules, for people: their values in short, which one counts, and which are to come.
+//! Versions of prices and rules, for people: their values in short, which one counts, and which are
+//! to come.
 
 use maud::{Markup, html};
 
