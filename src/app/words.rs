@@ -95,6 +95,16 @@ pub fn span(millis: u64) -> String {
     }
 }
 
+/// An amount in a token's smallest unit, as whole tokens; as it is if it is no amount.
+pub fn tokens(units: &str, decimals: u32) -> String {
+    let parsed = U256::from_str_radix(units, 10).ok();
+    let amount = parsed.zip(u8::try_from(decimals).ok());
+    amount.map_or_else(
+        || units.to_owned(),
+        |(units, decimals)| TokenUnits { units, decimals }.to_string(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::{grouped, span};
@@ -127,14 +137,4 @@ mod tests {
             assert_eq!(span(millis), text);
         }
     }
-}
-
-/// An amount in a token's smallest unit, as whole tokens; as it is if it is no amount.
-pub fn tokens(units: &str, decimals: u32) -> String {
-    let parsed = U256::from_str_radix(units, 10).ok();
-    let amount = parsed.zip(u8::try_from(decimals).ok());
-    amount.map_or_else(
-        || units.to_owned(),
-        |(units, decimals)| TokenUnits { units, decimals }.to_string(),
-    )
 }

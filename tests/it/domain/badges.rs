@@ -86,7 +86,8 @@ fn each_criterion_is_met_at_its_bound_and_not_below() {
 
 #[test]
 fn points_earn_a_badge_with_the_first_month_that_brings_enough() {
-    let rows: [(&[&str], Option<usize>, Option<(usize, &str)>); 7] = [
+    type Row<'r> = (&'r [&'r str], Option<usize>, Option<(usize, &'r str)>);
+    let rows: [Row<'_>; 7] = [
         (&[], None, None),
         (&["9.999999"], None, None),
         (&["10"], Some(0), Some((0, "10"))),

@@ -199,16 +199,20 @@ impl Run {
                 return None;
             }
             inner.note(|| format!("restore {account} as it was earlier"));
-            for key in rows_of(&inner.db.items, &account).into_keys() {
-                inner.db.items.remove(&key);
+            let newest = rows_of(&inner.db.items, &account);
+            for key in newest.keys() {
+                inner.db.items.remove(key);
             }
             inner.db.items.extend(rows.clone());
-            Some(head.fence)
+            Some((head.fence, newest))
         });
-        if let Some(fence) = restored {
+        if let Some((fence, mut newest)) = restored {
             lock(&self.ledger).restored(&account, fence);
             self.release(&account, false);
             if let Some(damaged) = self.damaged.get_mut(&key) {
+                // Its newest row may have gone on after an older one was damaged.
+                newest.insert(key, damaged.good.clone());
+                damaged.rows = newest;
                 damaged.older = Some(rows);
             }
         }

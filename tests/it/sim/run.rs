@@ -401,11 +401,10 @@ impl Run {
 
     /// Badges are published, later more of them; an admin takes some back, and workers die.
     fn badges(&mut self, round: u32) {
-        if round == 0 || round > 2 && self.rng.random_ratio(1, 6) {
-            if round == 0 || !self.has_all_badges {
-                self.has_all_badges = round > 0;
-                self.publish_badges(badges::rules(round > 0));
-            }
+        let is_drawn = round == 0 || round > 2 && self.rng.random_ratio(1, 6);
+        if is_drawn && (round == 0 || !self.has_all_badges) {
+            self.has_all_badges = round > 0;
+            self.publish_badges(badges::rules(round > 0));
         }
         if self.rng.random_ratio(1, 4) {
             self.revoke();
