@@ -232,7 +232,9 @@ fn compare_latest_event(
         _ if is_corrected(state, cut) => false,
         // A tidemark that does not keep it had the partition in between.
         _ if own.is_none() && takes_numbers => false,
-        Follows::Next => own != known,
+        // Where there was no valid event, a rater that does not know so assumes one as late as bounds
+        // allow: then fewer events are taken to have no copy.
+        Follows::Next => known.is_some() && own != known,
         Follows::Gap => own < known,
         Follows::CutAnew => false,
     };
