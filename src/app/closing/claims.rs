@@ -55,6 +55,7 @@ impl IndexCache {
 /// What proves a claim to a contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ClaimProof)]
 pub struct Proof {
     /// The root that the contract has.
     pub root: String,

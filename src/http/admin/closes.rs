@@ -194,6 +194,7 @@ pub(super) async fn file(
     ),
     responses(
         (status = 200, description = "The file.", content((Vec<u8> = "application/octet-stream"))),
+        (status = 400, description = "`invalid_path`: not a month, or not the name of a file.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_closed`, `no_such_file`: there is none.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`close_unfinished`: it is not published yet. `closing_file_damaged`: it has another length.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`downloads_busy`, `files_unavailable`: retry, see Retry-After.", body = Problem,

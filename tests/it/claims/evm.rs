@@ -132,12 +132,18 @@ fn a_tree_of_every_small_size_is_claimed_from_contracts() {
 
 #[test]
 #[ignore = "needs evm"]
-fn ten_thousand_accounts_are_claimed_from_contracts() {
+fn many_accounts_are_claimed_from_contracts() {
     needs_evm();
-    // A few more, so that the claims of Uniswap's distributor take two files.
-    let counts = claim_all(12_500);
+    // 12,500 are claimed in a quarter of an hour and more; then the claims of Uniswap's distributor
+    // take two files.
+    let given = std::env::var("TIDEMARK_EVM_ACCOUNTS").ok();
+    let accounts = given.map_or(500, |given| given.parse().expect("a number"));
+    let counts = claim_all(accounts);
     for form in ["openzeppelin", "uniswap", "sablier"] {
-        assert!(counts[form].as_u64() > Some(10_000), "{counts}");
+        assert!(
+            counts[form].as_u64() > Some(accounts as u64 * 4 / 5),
+            "{counts}"
+        );
     }
     assert_ne!(counts["next"], json!(0));
 }
