@@ -141,7 +141,7 @@ fn many_accounts_are_claimed_from_contracts() {
     let counts = claim_all(accounts);
     for form in ["openzeppelin", "uniswap", "sablier"] {
         assert!(
-            counts[form].as_u64() > Some(accounts as u64 * 4 / 5),
+            counts[form].as_u64() > Some(u64::from(accounts) * 4 / 5),
             "{counts}"
         );
     }
