@@ -274,7 +274,7 @@ pub fn decode_block(bytes: &[u8]) -> Result<ReadBlock, FormatError> {
     })
 }
 
-/// [`read`], with entries of their own.
+/// [`decode_block`], with entries of their own.
 pub fn decode(bytes: &[u8]) -> Result<Block, FormatError> {
     let block = decode_block(bytes)?;
     let BlockHeader {
