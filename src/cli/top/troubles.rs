@@ -197,8 +197,8 @@ mod tests {
             "tidemark_log_clock_ahead_seconds{partition=\"1\"} 600\n",
         ]);
         for (reading, code, said) in [
-            (store, "store_clock_differs", "10 min behind"),
-            (log, "log_clock_ahead", "10 min later"),
+            (store, "store_clock_differs", "10 min 0 s behind"),
+            (log, "log_clock_ahead", "10 min 0 s later"),
         ] {
             let [only] = &troubles(&reading)[..] else {
                 panic!("{code}")
