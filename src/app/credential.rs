@@ -214,7 +214,7 @@ fn hashed_account(account: &Account, address: BadgeAddress) -> Value {
     // Anything that is not the same for two badges; a salt is no secret.
     let salt = address.to_string();
     let hash = digest(&SHA256, format!("{account}{salt}").as_bytes());
-    let hash: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    let hash = base16ct::lower::encode_string(hash.as_ref());
     json!({
         "type": "IdentityObject",
         "hashed": true,

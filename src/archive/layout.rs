@@ -9,6 +9,7 @@ use super::error::ArchiveError;
 use super::row::ArchivedRequest;
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::{Day, Month};
+use crate::store::audits::coverage::Coverage;
 
 /// A folder of the archive: `month=2026-11/day=2026-11-22`.
 ///
@@ -60,6 +61,11 @@ impl FileName {
     /// Whether the name that comes next in order holds records that this one holds, too.
     pub fn overlaps(&self, next: &FileName) -> bool {
         (self.epoch, self.source) == (next.epoch, next.source) && next.from < self.to
+    }
+
+    /// Whether this says that it is whole: others are being written.
+    pub fn is_covered_by(&self, coverage: &Coverage) -> bool {
+        (coverage.epoch, coverage.source) == (self.epoch, self.source) && self.to <= coverage.to
     }
 
     /// Its path in a folder.

@@ -1,11 +1,10 @@
 //! `close.json`: what was closed on which terms, what came of it, and the hash of every other file.
 
-use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use super::FileError;
-use super::hex::sha256_text;
-use super::name::FileKind;
+use super::hex::sha256_of;
+use super::name::{FileKind, FileName};
 use crate::domain::closing::{Terms, Totals};
 use crate::domain::position::Control;
 use crate::domain::time::Month;
@@ -46,6 +45,28 @@ pub struct Roots {
     pub uniswap: Option<String>,
     /// Of `cumulative.json`.
     pub cumulative: Option<String>,
+}
+
+impl Roots {
+    /// The files whose trees have a root.
+    pub const FILES: [FileKind; 3] = [
+        FileKind::OpenZeppelin,
+        FileKind::Uniswap(0),
+        FileKind::Cumulative,
+    ];
+
+    /// The root of the tree of a file; `None`: it has none.
+    pub fn of(&self, kind: FileKind) -> Option<&str> {
+        let root = match kind {
+            FileKind::OpenZeppelin | FileKind::OpenZeppelinTree => &self.openzeppelin,
+            FileKind::Uniswap(_) | FileKind::UniswapTree => &self.uniswap,
+            FileKind::Cumulative | FileKind::CumulativeTree => &self.cumulative,
+            FileKind::Close | FileKind::Sablier | FileKind::Accounts | FileKind::AccountsIndex => {
+                &None
+            }
+        };
+        root.as_deref()
+    }
 }
 
 /// A file and its hash.
@@ -177,7 +198,7 @@ impl CloseFile {
 
     /// Its hash, by which the next close names it.
     pub fn sha256(&self) -> String {
-        sha256_text(digest(&SHA256, &self.bytes()).as_ref())
+        sha256_of(&self.bytes())
     }
 
     fn digest(&self) -> String {
@@ -186,6 +207,12 @@ impl CloseFile {
             ..self.clone()
         };
         unsigned.sha256()
+    }
+
+    /// The name of a file of this close.
+    pub const fn name_of(&self, kind: FileKind) -> FileName {
+        let month = self.month;
+        FileName { month, kind }
     }
 
     /// What it says of a file.

@@ -45,8 +45,7 @@ impl Claims {
 
     /// The sum; `None`: it is 2^256 or more.
     pub fn total(&self) -> Option<U256> {
-        let mut amounts = self.0.iter().map(|(_, amount)| *amount);
-        amounts.try_fold(NO_UNITS, U256::checked_add)
+        sum(self.0.iter().map(|(_, amount)| *amount))
     }
 
     /// OpenZeppelin's tree of them; `None`: there are none.
@@ -71,4 +70,9 @@ impl Claims {
             |(number, (address, amount)): (u64, &(Address, U256))| hash(number, *address, *amount);
         numbered.map(leaf).collect()
     }
+}
+
+/// The sum of amounts; `None`: it is 2^256 or more.
+pub(super) fn sum(mut amounts: impl Iterator<Item = U256>) -> Option<U256> {
+    amounts.try_fold(NO_UNITS, U256::checked_add)
 }

@@ -2,50 +2,27 @@
 
 use std::io::{self, Write};
 
+use base16ct::lower::{encode, encode_string};
+use ring::digest::{SHA256, digest};
+
 use crate::domain::ethereum::{Hash, U256};
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
-/// Writes `0x` and the digits of bytes. Trees have millions of hashes, so this does not go through
+/// Writes a hash as it is displayed. Trees have millions of them, so this does not go through
 /// formatting.
-pub(super) fn write_hex(out: &mut dyn Write, bytes: &[u8; 32]) -> io::Result<()> {
-    let mut text = *b"0x0000000000000000000000000000000000000000000000000000000000000000";
-    for (pair, byte) in text[2..].chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
-    out.write_all(&text)
+pub(super) fn write_hash(out: &mut dyn Write, hash: &Hash) -> io::Result<()> {
+    let mut digits = [0; 64];
+    out.write_all(b"0x")?;
+    out.write_all(encode(&hash.0, &mut digits).map_err(io::Error::other)?)
 }
 
 /// An amount as Uniswap's files have it: whole bytes, without leading ones that are zero.
 pub fn amount_hex(amount: U256) -> String {
     let bytes: [u8; 32] = amount.to_be_bytes();
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    let bytes = &bytes[zeros.min(31)..];
-    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("0x{}", digits.concat())
+    format!("0x{}", encode_string(&bytes[zeros.min(31)..]))
 }
 
-/// Reads a hash: `0x` and 64 lowercase digits.
-pub fn parse_hash(text: &str) -> Option<Hash> {
-    let digits = text.strip_prefix("0x")?.as_bytes();
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; 32];
-    if digits.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(Hash(bytes))
-}
-
-/// A SHA-256 as 64 digits, as `sha256sum` prints it.
-pub fn sha256_text(digest: &[u8]) -> String {
-    let digits: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.concat()
+/// The SHA-256 of bytes as 64 digits, as `sha256sum` prints it.
+pub fn sha256_of(bytes: &[u8]) -> String {
+    encode_string(digest(&SHA256, bytes).as_ref())
 }

@@ -21,7 +21,7 @@ pub use accounts::{
 };
 pub use close_file::{CloseFile, CloseTotals, FileEntry, Roots};
 pub use entries::Claims;
-pub use hex::{amount_hex, parse_hash, sha256_text};
+pub use hex::{amount_hex, sha256_of};
 pub use name::{FileKind, FileName};
 pub use openzeppelin::write_openzeppelin;
 pub use sablier::write_sablier;

@@ -59,9 +59,7 @@ impl FileKind {
             }
         }
     }
-}
 
-impl FileKind {
     /// Which file it is, by the name under which it was downloaded: `close.json`, or
     /// `2026-10-close.json` with the month before it.
     pub fn of_download(name: &str) -> Option<(Option<Month>, FileKind)> {

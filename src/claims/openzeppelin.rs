@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use super::entries::Claims;
-use super::hex::write_hex;
+use super::hex::write_hash;
 use crate::domain::closing::Tree;
 
 /// Its `format`.
@@ -24,7 +24,7 @@ pub fn write_openzeppelin(out: &mut dyn Write, claims: &Claims, tree: &Tree) -> 
     write!(out, "\"tree\":[")?;
     for (place, node) in tree.nodes().iter().enumerate() {
         out.write_all(if place == 0 { b"\n\"" } else { b",\n\"" })?;
-        write_hex(out, &node.0)?;
+        write_hash(out, node)?;
         out.write_all(b"\"")?;
     }
     write!(out, "\n],\n\"values\":[")?;

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use super::entries::Claims;
-use super::hex::{amount_hex, write_hex};
+use super::hex::{amount_hex, write_hash};
 use crate::domain::closing::Tree;
-use crate::domain::ethereum::U256;
+use crate::domain::ethereum::{Address, Hash, U256};
 
 /// Claims in a file. A million claims with their proofs are 1.5 GB.
 pub const CLAIMS_PER_FILE: usize = 10_000;
@@ -23,22 +23,50 @@ pub fn write_uniswap(
     tree: &Tree,
     range: Range<usize>,
 ) -> io::Result<()> {
-    write!(out, "{{\n\"merkleRoot\":\"")?;
-    write_hex(out, &tree.root().0)?;
-    let count = claims.entries().len();
-    write!(out, "\",\n\"tokenTotal\":\"{}\",\n", amount_hex(total))?;
-    write!(out, "\"numDrops\":{count},\n\"claims\":{{")?;
-    for index in range.clone() {
+    let head = Head {
+        root: tree.root(),
+        total: &amount_hex(total),
+        claims: claims.entries().len() as u64,
+    };
+    let entry = |index: usize| {
         let (address, amount) = claims.entries()[index];
-        let comma = if index == range.start { "" } else { "," };
+        (index as u64, address, amount, tree.proof(index))
+    };
+    write_entries(out, &head, range.map(entry))
+}
+
+/// What a file says of all files together.
+pub(super) struct Head<'t> {
+    pub(super) root: Hash,
+    /// As it stands in the file.
+    pub(super) total: &'t str,
+    pub(super) claims: u64,
+}
+
+/// Writes a file of claims, each with its number and its proof.
+pub(super) fn write_entries<P: AsRef<[Hash]>>(
+    out: &mut dyn Write,
+    head: &Head<'_>,
+    entries: impl Iterator<Item = (u64, Address, U256, P)>,
+) -> io::Result<()> {
+    let Head {
+        root,
+        total,
+        claims,
+    } = head;
+    write!(out, "{{\n\"merkleRoot\":\"{root}\",\n")?;
+    writeln!(out, "\"tokenTotal\":\"{total}\",")?;
+    write!(out, "\"numDrops\":{claims},\n\"claims\":{{")?;
+    for (place, (index, address, amount, proof)) in entries.enumerate() {
+        let comma = if place == 0 { "" } else { "," };
         let amount = amount_hex(amount);
         write!(
             out,
             "{comma}\n\"{address}\":{{\"index\":{index},\"amount\":\"{amount}\",\"proof\":["
         )?;
-        for (place, node) in tree.proof(index).iter().enumerate() {
+        for (place, node) in proof.as_ref().iter().enumerate() {
             out.write_all(if place == 0 { b"\"" } else { b",\"" })?;
-            write_hex(out, &node.0)?;
+            write_hash(out, node)?;
             out.write_all(b"\"")?;
         }
         out.write_all(b"]}")?;

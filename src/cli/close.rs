@@ -8,9 +8,8 @@ use super::output::{Done, Failure, Out};
 use super::session::{Session, by};
 use crate::app::closing::{CloseState, CloseView, Closing};
 use crate::app::words::tokens;
-use crate::claims::CloseTotals;
+use crate::claims::{CloseTotals, Roots};
 use crate::domain::closing::TermsText;
-use crate::domain::time::Month;
 use crate::ops::clock::SystemClock;
 use crate::ops::config::Config;
 use crate::ops::metrics::Metrics;
@@ -76,12 +75,9 @@ fn show(closed: &CloseView, is_json: bool) -> Done {
         sums(&mut out, totals, closed.terms.decimals)?;
     }
     if let Some(roots) = &closed.roots {
-        for (name, root) in [
-            ("openzeppelin.json", &roots.openzeppelin),
-            ("uniswap.json", &roots.uniswap),
-            ("cumulative.json", &roots.cumulative),
-        ] {
-            let root = root.as_deref().unwrap_or("nothing to claim");
+        for kind in Roots::FILES {
+            let (name, root) = (kind.to_string(), roots.of(kind));
+            let root = root.unwrap_or("nothing to claim");
             out.line(format!("  root of {name:<18} {root}"))?;
         }
     }
@@ -129,15 +125,8 @@ async fn list(closing: &Closing, is_json: bool) -> Done {
     };
     let rows: Vec<Vec<String>> = closes.iter().map(row).collect();
     out.table(&["month", "state", "tokens paid", "by"], &rows)?;
-    if let Some(next) = next_month(&closes) {
-        out.line(format!("next: {next}"))?;
+    if let Some(newest) = closes.first() {
+        out.line(format!("next: {}", newest.next_to_close()))?;
     }
     out.finish()
-}
-
-fn next_month(closes: &[CloseView]) -> Option<Month> {
-    closes.first().map(|newest| match newest.state {
-        CloseState::Begun => newest.month,
-        CloseState::Closed => newest.month.next(),
-    })
 }

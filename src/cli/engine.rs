@@ -430,10 +430,9 @@ pub async fn archive_to_read(config: &Config, given: Option<&FilesLocation>) -> 
     }
 }
 
-/// The archive that is configured, if one is, for those who read it.
-pub async fn readable_archive(config: &Config) -> Done<Option<StoredArchive>> {
-    let stored = |archiving: ArchiveSetup| StoredArchive::new(archiving.files, Handle::current());
-    Ok(archive(&config.archive).await?.map(stored))
+/// An archive for those who read it.
+pub fn readable(archiving: &ArchiveSetup) -> StoredArchive {
+    StoredArchive::new(archiving.files.clone(), Handle::current())
 }
 
 /// The archive that is configured, if one is.

@@ -3,7 +3,6 @@
 use super::args::{FormulaArg, FreezeArgs, GovernanceCommand};
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, by};
-use crate::app::CommandError;
 use crate::app::commands::{NewVotes, VotesPreview, unknown_proposal};
 use crate::app::queries::VotesView;
 use crate::domain::ids::AccountKind;
@@ -27,13 +26,6 @@ pub async fn run(session: &Session, command: &GovernanceCommand) -> Done {
             document,
             json,
         } => show(session, proposal, *document, *json).await,
-    }
-}
-
-fn refused(error: CommandError) -> Failure {
-    match error {
-        CommandError::Refused(refusal) => Failure::refused(format!("{refusal} ({})", refusal.code)),
-        other => other.into(),
     }
 }
 
@@ -66,14 +58,16 @@ async fn freeze(session: &Session, args: &FreezeArgs) -> Done {
     let (new, commands) = (asked(args)?, session.commands());
     let mut out = Out::new();
     if args.dry_run {
-        let preview = commands.preview_votes(new).await.map_err(refused)?;
+        let preview = commands.preview_votes(new).await;
+        let preview = preview.map_err(Failure::with_code)?;
         match args.json {
             true => out.json(&preview)?,
             false => show_preview(&mut out, &preview)?,
         }
         return out.finish();
     }
-    let votes = commands.freeze_votes(new).await.map_err(refused)?;
+    let votes = commands.freeze_votes(new).await;
+    let votes = votes.map_err(Failure::with_code)?;
     match args.json {
         true => out.json(&votes)?,
         false => show_votes(&mut out, &votes)?,
@@ -123,7 +117,7 @@ fn show_votes(out: &mut Out, votes: &VotesView) -> Done {
 async fn show(session: &Session, proposal: &ProposalId, is_document: bool, is_json: bool) -> Done {
     let queries = session.queries();
     let frozen = queries.frozen_votes(proposal).await?;
-    let frozen = frozen.ok_or_else(|| refused(unknown_proposal(proposal).into()))?;
+    let frozen = frozen.ok_or_else(|| Failure::with_code(unknown_proposal(proposal)))?;
     let mut out = Out::new();
     if is_document {
         for number in 0..frozen.pieces {

@@ -46,6 +46,16 @@ impl Failure {
         Failure::Refused(message.to_string())
     }
 
+    /// What was refused, with its code; anything else as usual.
+    pub fn with_code(error: impl Into<CommandError>) -> Failure {
+        match error.into() {
+            CommandError::Refused(refusal) => {
+                Failure::refused(format!("{refusal} ({})", refusal.code))
+            }
+            other => other.into(),
+        }
+    }
+
     /// Says it on stderr, as the log's lines are, and gives the exit code.
     pub fn report(&self, format: LogFormat) -> u8 {
         let (code, message) = match self {

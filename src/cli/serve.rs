@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::engine::{
-    closing, connect, connect_log_to_append, reach_tables, readable_archive, topic_specs,
+    archive, closing, connect, connect_log_to_append, reach_tables, readable, topic_specs,
 };
 use super::listeners::{self, first_failure, listen, load_tls, not_ready_when_leaving};
 use super::output::{Done, Failure, Out};
@@ -53,12 +53,12 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     };
     let metrics_served = serve_metrics(config, operator, trigger, shutdown).await?;
     let counted = metrics.clone();
-    let archive = readable_archive(config).await?;
+    let archiving = archive(&config.archive).await?;
     let engines = Engines {
         log,
         db,
         metrics,
-        archive,
+        archive: archiving.as_ref().map(readable),
     };
     let files = closing(config).await?;
     let service = engines.service(partitions, &config.http, health.clone(), files);

@@ -9,9 +9,7 @@ use tokio::task::JoinSet;
 use super::data::{DataDir, Running};
 use super::demo;
 use super::doctor::ADAPTERS_NEED_KAFKA;
-use super::engine::{
-    Engine, Owner, archive, closing, find_owner, protect_tables, readable_archive,
-};
+use super::engine::{Engine, Owner, archive, closing, find_owner, protect_tables, readable};
 use super::keys::{local_key, read_local_key};
 use super::listeners::{Listeners, first_failure, not_ready_when_leaving};
 use super::output::{Done, Failure, Out};
@@ -25,7 +23,7 @@ use crate::ops::config::{Config, StoreEngine};
 use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::ops::traces;
-use crate::pipeline::{self, OwnedTasks};
+use crate::pipeline::{self, ArchiveSetup, OwnedTasks};
 
 /// How long closing may take once everything has been drained or given up.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -49,8 +47,9 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     traces::count_in(&engine.metrics);
     let log: Arc<dyn Log> = engine.log.clone();
     let partitions = Partitions::of(&*log).await?;
+    let archiving = archive(&config.archive).await?;
     let engines = Engines {
-        archive: readable_archive(config).await?,
+        archive: archiving.as_ref().map(readable),
         ..engine.engines()
     };
     let commands = engines.commands(partitions);
@@ -62,7 +61,10 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     }
     let health = Arc::new(Health::new(engine.metrics.clone()));
     let mut tasks = JoinSet::new();
-    let crew = start_pipeline(&mut tasks, &engine, partitions, config, &health, shutdown).await?;
+    let crew = start_pipeline(
+        &mut tasks, &engine, partitions, config, archiving, &health, shutdown,
+    )
+    .await;
     let running = Running {
         pid: std::process::id(),
         listen: listeners.local_address()?,
@@ -172,9 +174,10 @@ async fn start_pipeline(
     engine: &Engine,
     partitions: Partitions,
     config: &Config,
+    archiving: Option<ArchiveSetup>,
     health: &Arc<Health>,
     shutdown: &Shutdown,
-) -> Done<OwnedTasks> {
+) -> OwnedTasks {
     let mut ctx = compose::worker(
         engine.engines(),
         &config.pipeline,
@@ -182,7 +185,7 @@ async fn start_pipeline(
         health.clone(),
     );
     if config.pipeline.audit {
-        ctx.archive = archive(&config.archive).await?;
+        ctx.archive = archiving;
     }
     let ctx = Arc::new(ctx);
     tasks.spawn(pipeline::watch_lag(ctx.clone(), shutdown.receiver()));
@@ -194,7 +197,7 @@ async fn start_pipeline(
     for task in all {
         crew.start(task).await;
     }
-    Ok(crew)
+    crew
 }
 
 /// Paths of pages that sign in, once each, with the key of this machine's commands: as admin, and

@@ -8,7 +8,6 @@ use super::output::{Done, Failure, Out};
 use super::session::{Session, by};
 use crate::app::commands::{NewWallet, Repeat, WalletActor, WalletSite};
 use crate::app::queries::{WalletChangeView, WalletView};
-use crate::app::{CommandError, Refusal};
 use crate::domain::ethereum::MESSAGE_BYTES_MAX;
 use crate::domain::ids::check_new_id;
 use crate::ops::config::Config;
@@ -28,10 +27,10 @@ pub async fn run(session: &Session, config: &Config, command: &WalletCommand) ->
         } => {
             let account = account.account().map_err(Failure::refused)?;
             check_new_id(account.id()).map_err(Failure::refused)?;
-            let site = WalletSite::of(&config.http).map_err(refused)?;
+            let site = WalletSite::of(&config.http).map_err(Failure::with_code)?;
             let commands = session.commands();
             let message = commands.wallet_message(&site, &account, address).await;
-            let message = message.map_err(with_code)?;
+            let message = message.map_err(Failure::with_code)?;
             let mut out = Out::new();
             match json {
                 true => out.json(&message)?,
@@ -48,7 +47,7 @@ pub async fn run(session: &Session, config: &Config, command: &WalletCommand) ->
         } => {
             let account = account.account().map_err(Failure::refused)?;
             check_new_id(account.id()).map_err(Failure::refused)?;
-            let site = WalletSite::of(&config.http).map_err(refused)?;
+            let site = WalletSite::of(&config.http).map_err(Failure::with_code)?;
             let new = NewWallet {
                 account,
                 message: read_message(message)?,
@@ -57,7 +56,7 @@ pub async fn run(session: &Session, config: &Config, command: &WalletCommand) ->
                 actor: operator(reason),
             };
             let wallet = session.commands().link_wallet(&site, new).await;
-            report(&wallet.map_err(with_code)?, *json)
+            report(&wallet.map_err(Failure::with_code)?, *json)
         }
         WalletCommand::Unlink {
             account,
@@ -67,7 +66,7 @@ pub async fn run(session: &Session, config: &Config, command: &WalletCommand) ->
             let account = account.account().map_err(Failure::refused)?;
             let commands = session.commands();
             let wallet = commands.unlink_wallet(&account, operator(reason));
-            report(&wallet.await.map_err(with_code)?, *json)
+            report(&wallet.await.map_err(Failure::with_code)?, *json)
         }
     }
 }
@@ -94,17 +93,6 @@ fn read_message(file: &Path) -> Done<String> {
     source.read_to_string(&mut text).map_err(unreadable)?;
     let message = text.strip_suffix('\n').unwrap_or(&text);
     Ok(message.to_owned())
-}
-
-fn refused(refusal: Refusal) -> Failure {
-    Failure::refused(format!("{refusal} ({})", refusal.code))
-}
-
-fn with_code(error: CommandError) -> Failure {
-    match error {
-        CommandError::Refused(refusal) => refused(*refusal),
-        other => other.into(),
-    }
 }
 
 fn report(wallet: &WalletView, is_json: bool) -> Done {

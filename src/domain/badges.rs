@@ -296,13 +296,12 @@ impl Badges {
 
     /// Whether none is granted.
     pub fn are_none_granted(&self) -> bool {
-        self.badges.iter().all(|badge| badge.retired)
+        self.granted().next().is_none()
     }
 
     /// The lowest rank that earns one; `None`: none does.
     pub fn worst_rank(&self) -> Option<u32> {
-        let granted = self.badges.iter().filter(|badge| !badge.retired);
-        let ranks = granted.filter_map(|badge| match badge.criterion {
+        let ranks = self.granted().filter_map(|badge| match badge.criterion {
             Criterion::MonthRank(rank) => Some(rank),
             _ => None,
         });
@@ -311,7 +310,11 @@ impl Badges {
 
     /// Whether referees' milestones earn one.
     pub fn count_milestones(&self) -> bool {
-        let mut granted = self.badges.iter().filter(|badge| !badge.retired);
-        granted.any(|badge| matches!(badge.criterion, Criterion::Milestones(_)))
+        let counts = |badge: &Badge| matches!(badge.criterion, Criterion::Milestones(_));
+        self.granted().any(counts)
+    }
+
+    fn granted(&self) -> impl Iterator<Item = &Badge> {
+        self.badges.iter().filter(|badge| !badge.retired)
     }
 }

@@ -235,25 +235,10 @@ pub fn read_line(line: &str) -> Option<(Address, u128)> {
     let rest = line.strip_prefix("{\"address\":\"0x")?;
     let (digits, rest) = rest.split_at_checked(40)?;
     let (weight, _) = rest.strip_prefix("\",\"score\":\"")?.split_once("\"}")?;
-    Some((address_of_digits(digits)?, weight.parse().ok()?))
-}
-
-/// The address of 40 hex digits, whatever their case: without its checksum, which takes a hash for
-/// each.
-fn address_of_digits(digits: &str) -> Option<Address> {
-    let mut bytes = [0; 20];
-    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
-    if pairs.len() != bytes.len() || !rest.is_empty() {
-        return None;
-    }
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        let digit = |c: u8| char::from(c).to_digit(16);
-        *byte = u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?;
-    }
-    Some(Address(bytes))
+    Some((Address::of_digits(digits)?, weight.parse().ok()?))
 }
 
 /// The address that a voter's text names, whatever the case of its digits.
 pub fn voter(text: &str) -> Option<Address> {
-    address_of_digits(text.strip_prefix("0x")?)
+    Address::of_digits(text.strip_prefix("0x")?)
 }

@@ -13,7 +13,7 @@ use super::ApiState;
 use super::extract::{NoQuery, PathParams};
 use super::problem::Problem;
 use crate::app::credential::Issuer;
-use crate::app::queries::{BadgeAddress, BadgeWithGrant};
+use crate::app::queries::{BadgeAddress, BadgeWithGrant, PublicKey};
 use crate::domain::badges::Picture;
 
 /// A JWT.
@@ -78,6 +78,12 @@ async fn found(service: &ApiState, address: &str) -> Result<BadgeWithGrant, Prob
     })
 }
 
+async fn published_keys(service: &ApiState) -> Result<Vec<PublicKey>, Problem> {
+    let mut keys = service.queries.badge_keys().await?;
+    keys.retain(|key| key.withdrawn_at.is_none());
+    Ok(keys)
+}
+
 /// The public keys that sign credentials of badges, as a JSON Web Key Set: also those that were
 /// replaced, by which older credentials are checked, but for those that were withdrawn.
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "public",
@@ -91,9 +97,8 @@ async fn key_set(
     _: NoQuery,
 ) -> Result<Response, Problem> {
     let issuer = issuer_of(&service, &headers)?;
-    let keys = service.queries.badge_keys().await?;
-    let published = keys.iter().filter(|key| key.withdrawn_at.is_none());
-    let keys: Vec<Value> = published.map(|key| issuer.web_key(key)).collect();
+    let published = published_keys(&service).await?;
+    let keys: Vec<Value> = published.iter().map(|key| issuer.web_key(key)).collect();
     Ok(open(Json(json!({"keys": keys}))))
 }
 
@@ -123,9 +128,8 @@ async fn key(
     _: NoQuery,
 ) -> Result<Response, Problem> {
     let issuer = issuer_of(&service, &headers)?;
-    let keys = service.queries.badge_keys().await?;
-    let mut published = keys.iter().filter(|key| key.withdrawn_at.is_none());
-    let key = published.find(|key| key.id == id);
+    let published = published_keys(&service).await?;
+    let key = published.iter().find(|key| key.id == id);
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "unknown_key", "there is no such key");
     let key = key.ok_or_else(unknown)?;
     Ok(open(Json(issuer.web_key(key))))

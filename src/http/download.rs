@@ -12,13 +12,13 @@ use axum::body::Body;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::Stream;
 use futures::stream::{BoxStream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::Instrument;
 
 use super::ApiState;
 use super::problem::Problem;
+use crate::app::pieces::{Piece, received};
 use crate::app::queries::{Export, ExportError, ExportRequest};
 use crate::claims::FileKind;
 use crate::domain::time::Month;
@@ -35,13 +35,6 @@ const STALLED_AFTER: Duration = Duration::from_secs(60);
 const WITHIN: Duration = Duration::from_secs(60 * 60);
 /// Whether the month is final.
 const FINAL: HeaderName = HeaderName::from_static("x-tidemark-final");
-
-/// What the task tells the response.
-enum Piece {
-    Bytes(Bytes),
-    /// The file is whole.
-    End,
-}
 
 /// Begins a download.
 pub(super) async fn download(
@@ -63,7 +56,7 @@ pub(super) async fn download(
     let (pieces, made) = mpsc::channel(1);
     let work = make(export, pieces, room, service.metrics.clone());
     tokio::spawn(work.in_current_span());
-    Ok((headers, Body::from_stream(received(made))).into_response())
+    Ok((headers, Body::from_stream(received(made, cut_short))).into_response())
 }
 
 fn room(of: &Arc<Semaphore>, max: usize) -> Result<OwnedSemaphorePermit, Problem> {
@@ -116,7 +109,7 @@ pub(super) async fn download_closed(
         }
     };
     tokio::spawn(work.in_current_span());
-    Ok((headers, Body::from_stream(received(made))).into_response())
+    Ok((headers, Body::from_stream(received(made, cut_short))).into_response())
 }
 
 async fn send_closed(
@@ -133,16 +126,8 @@ async fn send_closed(
     send(pieces, Piece::End).await.map_err(|_| gone())
 }
 
-/// The pieces, and an error unless the last of them says that it is the last.
-fn received(made: mpsc::Receiver<Piece>) -> impl Stream<Item = io::Result<Bytes>> {
-    futures::stream::unfold(Some(made), |made| async move {
-        let mut made = made?;
-        match made.recv().await {
-            Some(Piece::Bytes(bytes)) => Some((Ok(bytes), Some(made))),
-            Some(Piece::End) => None,
-            None => Some((Err(io::Error::other("the download was cut short")), None)),
-        }
-    })
+fn cut_short() -> io::Error {
+    io::Error::other("the download was cut short")
 }
 
 /// How a download ended early.

@@ -43,10 +43,7 @@ pub fn listener_proof(key: &str, address: SocketAddr, nonce: &str) -> String {
         &key,
         format!("tidemark listener 1\n{address}\n{nonce}").as_bytes(),
     );
-    tag.as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    base16ct::lower::encode_string(tag.as_ref())
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -45,7 +45,8 @@ pub struct NotABadgeAddress;
 
 impl std::fmt::Display for BadgeAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let mut digits = [0; 2 * ADDRESS_BYTES];
+        f.write_str(base16ct::lower::encode_str(&self.0, &mut digits)?)
     }
 }
 
@@ -53,12 +54,11 @@ impl std::str::FromStr for BadgeAddress {
     type Err = NotABadgeAddress;
 
     fn from_str(text: &str) -> Result<BadgeAddress, NotABadgeAddress> {
-        let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if text.len() != 2 * ADDRESS_BYTES || !text.bytes().all(is_hex) {
-            return Err(NotABadgeAddress);
+        let mut bytes = [0; ADDRESS_BYTES];
+        match base16ct::lower::decode(text, &mut bytes) {
+            Ok(read) if read.len() == ADDRESS_BYTES => Ok(BadgeAddress(bytes)),
+            _ => Err(NotABadgeAddress),
         }
-        let number = u128::from_str_radix(text, 16).map_err(|_| NotABadgeAddress)?;
-        Ok(BadgeAddress(number.to_be_bytes()))
     }
 }
 

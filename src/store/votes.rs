@@ -128,7 +128,7 @@ pub async fn freeze(
             // Also after a lost answer: this very attempt.
             return Ok(Some(before).filter(|before| before != frozen));
         }
-        let writes = vec![put(frozen), told(frozen, reason)];
+        let writes = vec![put(frozen), audit_write(frozen, reason)];
         if attempts.write(writes).await? == WriteOutcome::Written {
             return Ok(None);
         }
@@ -170,7 +170,7 @@ struct StoredTerms {
     cap: Option<i64>,
 }
 
-fn told(frozen: &FrozenVotes, reason: &str) -> Write {
+fn audit_write(frozen: &FrozenVotes, reason: &str) -> Write {
     audit::write(&audit::Entry {
         at: frozen.frozen_at,
         action: "votes.freeze".to_owned(),

@@ -131,9 +131,7 @@ impl Closing {
             sha256: Some(made.sha256()),
         })
     }
-}
 
-impl Closing {
     /// Computes a close again, and writes nothing.
     async fn compute_again(
         &self,

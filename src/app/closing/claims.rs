@@ -11,8 +11,8 @@ use super::Closing;
 use super::carry::close_file;
 use crate::app::CommandError;
 use crate::claims::{
-    AccountRow, AccountsIndex, CloseFile, FileKind, FileName, LEAF_BYTES, NODE_BYTES, TreeLeaf,
-    TreePlaces, node_of_bytes, parse_hash, read_rows,
+    AccountRow, AccountsIndex, CloseFile, FileKind, LEAF_BYTES, NODE_BYTES, TreeLeaf, TreePlaces,
+    node_of_bytes, read_rows,
 };
 use crate::domain::closing::{
     ClaimStatus, LeafHash, Shape, proof_root, standard_leaf, uniswap_leaf,
@@ -255,8 +255,7 @@ impl Closing {
         kind: FileKind,
         range: Range<u64>,
     ) -> Result<bytes::Bytes, CommandError> {
-        let month = file.month;
-        let path = FileName { month, kind }.to_string();
+        let path = file.name_of(kind).to_string();
         let part = self.files()?.get_range(&path, range).await?;
         part.ok_or_else(|| gone(file, kind))
     }
@@ -278,11 +277,7 @@ impl Closing {
         let Some((index, leaf)) = self.leaf_of(file, tree.kind, places, address).await? else {
             return Ok(None);
         };
-        let month = file.month;
-        let path = FileName {
-            month,
-            kind: tree.kind,
-        };
+        let path = file.name_of(tree.kind);
         let nodes = places.proof(leaf.position);
         let nodes = self.files()?.get_ranges(&path.to_string(), &nodes).await?;
         let nodes = nodes.ok_or_else(|| gone(file, tree.kind))?;
@@ -290,7 +285,7 @@ impl Closing {
         let nodes = nodes.ok_or_else(|| super::files::damaged(path))?;
         // What was read in parts is only as good as its root.
         let root = proof_root((tree.leaf)(index, address, leaf.amount), &nodes);
-        if (tree.root)(file).as_deref().and_then(parse_hash) != Some(root) {
+        if file.roots.of(tree.kind).and_then(Hash::of_text) != Some(root) {
             return Err(super::files::damaged(path));
         }
         Ok(Some(Proof {
@@ -343,26 +338,22 @@ struct ClaimTree {
     kind: FileKind,
     shape: Shape,
     leaf: LeafHash,
-    root: fn(&CloseFile) -> Option<String>,
 }
 
 const OPENZEPPELIN: ClaimTree = ClaimTree {
     kind: FileKind::OpenZeppelinTree,
     shape: Shape::Standard,
     leaf: standard_leaf,
-    root: |file| file.roots.openzeppelin.clone(),
 };
 const UNISWAP: ClaimTree = ClaimTree {
     kind: FileKind::UniswapTree,
     shape: Shape::Layers,
     leaf: uniswap_leaf,
-    root: |file| file.roots.uniswap.clone(),
 };
 const CUMULATIVE: ClaimTree = ClaimTree {
     kind: FileKind::CumulativeTree,
     shape: Shape::Standard,
     leaf: standard_leaf,
-    root: |file| file.roots.cumulative.clone(),
 };
 
 /// How many leaves a tree file of this length has.
@@ -387,9 +378,9 @@ fn share_of(address: Address, leaves: u64) -> u64 {
 }
 
 fn gone(file: &CloseFile, kind: FileKind) -> CommandError {
-    let month = file.month;
     CommandError::Internal(format!(
-        "the file {} is gone; `tidemark close {month}` makes it again",
-        FileName { month, kind }
+        "the file {} is gone; `tidemark close {}` makes it again",
+        file.name_of(kind),
+        file.month
     ))
 }

@@ -12,7 +12,7 @@ use super::view::{ClosePreview, CloseView};
 use super::{ClosedFile, Closing, Room};
 use crate::app::{CommandError, Refusal};
 use crate::claims::{Claims, CloseTotals, FileKind, FileName};
-use crate::domain::closing::{Terms, TermsError, TermsText};
+use crate::domain::closing::{ClosedMonth, Terms, TermsError, TermsText};
 use crate::domain::time::Month;
 use crate::store::closes::{self, BegunClose, FinishedClose, StoredClose};
 use crate::store::{audit, control};
@@ -24,6 +24,13 @@ impl From<TermsError> for CommandError {
     fn from(error: TermsError) -> CommandError {
         Refusal::invalid(error.code(), error).into()
     }
+}
+
+/// What a close comes to.
+struct Computed {
+    closed: Arc<ClosedMonth>,
+    /// The hash of the `close.json` before; `None`: there is none.
+    previous: Option<String>,
 }
 
 /// How a close that was asked for relates to those that are there.
@@ -46,11 +53,7 @@ impl Closing {
         self.must_be_final(month).await?;
         let room = self.room()?;
         let (control, earlier) = match self.start(month, &terms).await? {
-            Start::There(close) => {
-                let mut earlier = closes::all(self.db()).await?;
-                earlier.retain(|one| one.begun.month < month);
-                (close.begun.control, earlier)
-            }
+            Start::There(close) => (close.begun.control, self.earlier_than(month).await?),
             Start::After(earlier) => (control::head(self.db()).await?, earlier),
         };
         let before = self.before(&earlier, LostFiles::Leave, &room).await?;
@@ -99,8 +102,8 @@ impl Closing {
             None => self.stored(month).await?.begun.terms,
         };
         self.files()?;
-        let close = match self.start(month, &terms).await? {
-            Start::There(close) => *close,
+        let (close, computed) = match self.start(month, &terms).await? {
+            Start::There(close) => (*close, None),
             Start::After(earlier) => self.begin(month, terms, &earlier, by, &room).await?,
         };
         match close.finished {
@@ -108,7 +111,7 @@ impl Closing {
                 self.restore_files(&close, &room).await?;
                 CloseView::of(&close)
             }
-            None => self.finish(close.begun, by, &room).await,
+            None => self.finish(close.begun, computed, by, &room).await,
         }
     }
 
@@ -134,11 +137,16 @@ impl Closing {
         if expected.all(|(name, bytes)| there.get(name) == Some(&bytes)) {
             return Ok(());
         }
-        let mut earlier = closes::all(self.db()).await?;
-        earlier.retain(|one| one.begun.month < month);
+        let earlier = self.earlier_than(month).await?;
         let before = self.before(&earlier, LostFiles::WriteAgain, room).await?;
         self.close_again(close, &file, before, room).await?;
         Ok(())
+    }
+
+    async fn earlier_than(&self, month: Month) -> Result<Vec<StoredClose>, CommandError> {
+        let mut closes = closes::all(self.db()).await?;
+        closes.retain(|close| close.begun.month < month);
+        Ok(closes)
     }
 
     fn tell_closed(&self, month: Month) {
@@ -197,7 +205,28 @@ impl Closing {
         Ok(())
     }
 
-    /// The first step.
+    /// What a close comes to, after these.
+    async fn computed(
+        &self,
+        begun: &BegunClose,
+        earlier: &[StoredClose],
+        room: &Room,
+    ) -> Result<Computed, CommandError> {
+        let before = self.before(earlier, LostFiles::WriteAgain, room).await?;
+        let BegunClose {
+            month,
+            terms,
+            control,
+            ..
+        } = begun;
+        let closed = self.compute(*month, terms, *control, before.carried, room);
+        Ok(Computed {
+            closed: closed.await?,
+            previous: before.sha256,
+        })
+    }
+
+    /// The first step. What it came to is for the second one, unless somebody else began meanwhile.
     async fn begin(
         &self,
         month: Month,
@@ -205,7 +234,7 @@ impl Closing {
         earlier: &[StoredClose],
         by: &str,
         room: &Room,
-    ) -> Result<StoredClose, CommandError> {
+    ) -> Result<(StoredClose, Option<Computed>), CommandError> {
         self.must_be_final(month).await?;
         let positions = self.positions().await?;
         let begun = BegunClose {
@@ -217,9 +246,7 @@ impl Closing {
             at: self.now(),
         };
         // What can be refused is refused before anything is written.
-        let before = self.before(earlier, LostFiles::WriteAgain, room).await?;
-        self.compute(month, &begun.terms, begun.control, before.carried, room)
-            .await?;
+        let computed = self.computed(&begun, earlier, room).await?;
         let previous = earlier.last().map(|close| close.begun.month);
         let stored = closes::begin(self.db(), &begun, previous).await?;
         let stored = stored.ok_or_else(|| {
@@ -228,26 +255,28 @@ impl Closing {
         })?;
         must_be_on(&stored, &terms)?;
         tracing::info!(event = "closing.begun", %month, by, "a month is being closed");
-        Ok(stored)
+        let is_ours = stored.begun == begun;
+        Ok((stored, is_ours.then_some(computed)))
     }
 
     /// The second and the third step.
     async fn finish(
         &self,
         begun: BegunClose,
+        computed: Option<Computed>,
         by: &str,
         room: &Room,
     ) -> Result<CloseView, CommandError> {
         let month = begun.month;
         self.must_be_final(month).await?;
-        let mut earlier = closes::all(self.db()).await?;
-        earlier.retain(|close| close.begun.month < month);
-        let before = self.before(&earlier, LostFiles::WriteAgain, room).await?;
-        let carried = before.carried;
-        let closed = self
-            .compute(month, &begun.terms, begun.control, carried, room)
-            .await?;
-        let file = self.write_files(&begun, &closed, before.sha256).await?;
+        let Computed { closed, previous } = match computed {
+            Some(computed) => computed,
+            None => {
+                let earlier = self.earlier_than(month).await?;
+                self.computed(&begun, &earlier, room).await?
+            }
+        };
+        let file = self.write_files(&begun, &closed, previous).await?;
         drop(closed);
         self.write_close_file(&file).await?;
         let text = String::from_utf8(file.bytes());

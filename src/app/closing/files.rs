@@ -3,16 +3,18 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use base16ct::lower::encode_string;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
-use ring::digest::{Context, SHA256, digest};
+use ring::digest::{Context, SHA256};
 use tokio::sync::mpsc;
 
 use super::Closing;
+use crate::app::pieces::{Piece, received};
 use crate::app::{CommandError, Refusal};
 use crate::claims::{
     CLAIMS_PER_FILE, Claims, CloseFile, CloseTotals, FileEntry, FileKind, FileName, Roots,
-    sha256_text, write_accounts, write_openzeppelin, write_sablier, write_tree, write_uniswap,
+    sha256_of, write_accounts, write_openzeppelin, write_sablier, write_tree, write_uniswap,
 };
 use crate::domain::closing::{ClosedMonth, Tree};
 use crate::domain::ethereum::U256;
@@ -39,13 +41,6 @@ pub struct ClosedFile {
 
 /// Makes a file: a job for a thread that may block.
 type Render = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
-
-/// What the job hands on.
-enum Piece {
-    Bytes(Bytes),
-    /// The file is whole.
-    End,
-}
 
 /// Hands on what is written in pieces, and hashes it.
 struct Pieces {
@@ -82,7 +77,7 @@ impl Pieces {
             self.hand_on()?;
         }
         self.send(Piece::End)?;
-        Ok((self.bytes, sha256_text(self.hash.finish().as_ref())))
+        Ok((self.bytes, encode_string(self.hash.finish().as_ref())))
     }
 }
 
@@ -112,7 +107,7 @@ async fn put_file(
         render(&mut out)?;
         out.finish()
     });
-    let written = write_or_compare(files, name, Box::pin(received(pieces))).await;
+    let written = write_or_compare(files, name, Box::pin(received(pieces, cut_short))).await;
     let made = work.await;
     // If the place of the files failed, the job was ended by that.
     written?;
@@ -125,22 +120,11 @@ async fn put_file(
     })
 }
 
-/// The pieces, and an error unless the last of them says that it is the last.
-fn received(pieces: mpsc::Receiver<Piece>) -> impl Stream<Item = MadePiece> + Send {
-    stream::unfold(Some(pieces), |pieces| async move {
-        let mut pieces = pieces?;
-        match pieces.recv().await {
-            Some(Piece::Bytes(bytes)) => Some((Ok(bytes), Some(pieces))),
-            Some(Piece::End) => None,
-            None => {
-                let cut = "a file of a close was not made to its end";
-                Some((Err(CommandError::Internal(cut.to_owned())), None))
-            }
-        }
-    })
-}
-
 type MadePiece = Result<Bytes, CommandError>;
+
+fn cut_short() -> CommandError {
+    CommandError::Internal("a file of a close was not made to its end".to_owned())
+}
 
 async fn write_or_compare(
     files: &Objects,
@@ -305,10 +289,7 @@ impl Closing {
 
     /// Writes `close.json`.
     pub(super) async fn write_close_file(&self, file: &CloseFile) -> Result<(), CommandError> {
-        let name = FileName {
-            month: file.month,
-            kind: FileKind::Close,
-        };
+        let name = file.name_of(FileKind::Close);
         put_small(self.files()?, name, file.bytes().into()).await
     }
 
@@ -322,8 +303,7 @@ impl Closing {
         close: &CloseFile,
         kind: FileKind,
     ) -> Result<Option<Bytes>, CommandError> {
-        let month = close.month;
-        let name = FileName { month, kind };
+        let name = close.name_of(kind);
         let Some(bytes) = self.files()?.get(&name.to_string()).await? else {
             return Ok(None);
         };
@@ -331,8 +311,7 @@ impl Closing {
         if entry.is_some_and(|entry| (bytes.len() as u64) < entry.bytes) {
             return Ok(None);
         }
-        let hash = sha256_text(digest(&SHA256, &bytes).as_ref());
-        match entry.is_some_and(|entry| entry.sha256 == hash) {
+        match entry.is_some_and(|entry| entry.sha256 == sha256_of(&bytes)) {
             true => Ok(Some(bytes)),
             false => Err(damaged(name)),
         }

@@ -38,16 +38,8 @@ impl Closing {
         let statements = self.queries.statements(month, self.now()).await?;
         let (mut totals, mut unreadable) = (Vec::new(), Vec::new());
         for kind in AccountKind::ALL {
-            let mut after = None;
-            loop {
-                let page = statements.totals_page(kind, after.take()).await?;
-                totals.extend(page.totals);
-                unreadable.extend(page.unreadable);
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
+            let each = |account, total| totals.push((account, total));
+            unreadable.extend(statements.each_total(kind, each).await?);
         }
         match unreadable.as_slice() {
             [] => Ok(totals),

@@ -90,6 +90,14 @@ pub struct ClosePreview {
 }
 
 impl CloseView {
+    /// The month that comes next if this is the newest close.
+    pub const fn next_to_close(&self) -> Month {
+        match self.state {
+            CloseState::Begun => self.month,
+            CloseState::Closed => self.month.next(),
+        }
+    }
+
     pub(super) fn of(close: &StoredClose) -> Result<CloseView, CommandError> {
         let StoredClose { begun, finished } = close;
         let file = close_file(close)?;

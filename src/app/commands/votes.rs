@@ -85,11 +85,7 @@ impl Document {
         let hash = hash.finish();
         Document {
             pieces,
-            hash: hash
-                .as_ref()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            hash: base16ct::lower::encode_string(hash.as_ref()),
             bytes,
         }
     }

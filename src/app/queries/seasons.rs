@@ -277,10 +277,8 @@ pub fn season_boards(
 
 /// The coverage that a file belongs to, if it is covered.
 fn coverage_of<'c>(path: &ArchivePath, coverages: &'c [Coverage]) -> Option<&'c Coverage> {
-    let name = &path.name;
-    coverages.iter().find(|coverage| {
-        (coverage.epoch, coverage.source) == (name.epoch, name.source) && name.to <= coverage.to
-    })
+    let mut coverages = coverages.iter();
+    coverages.find(|coverage| path.name.is_covered_by(coverage))
 }
 
 /// Refuses a month of which there are not as many rows as there should be.
@@ -380,8 +378,7 @@ impl Sums<'_> {
             let batch = batch.map_err(broken)?;
             for place in 0..batch.len() {
                 let row = batch.row(place).map_err(broken)?;
-                let is_missing = |gap: &Gap| (gap.from..gap.to).contains(&row.offset);
-                if !gaps.iter().any(is_missing) {
+                if !gaps.iter().any(|gap| gap.has(row.offset)) {
                     rows += 1;
                     self.add(&row);
                 }

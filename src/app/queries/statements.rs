@@ -102,17 +102,6 @@ pub struct StatementPage {
     pub next: Option<Item>,
 }
 
-/// A page of the totals of statements.
-#[derive(Debug, Default)]
-pub(in crate::app) struct TotalsPage {
-    /// Those that can be read.
-    pub totals: Vec<(Account, Points)>,
-    /// Accounts whose row of this month cannot be decoded.
-    pub unreadable: Vec<Account>,
-    /// Where the next page begins.
-    pub next: Option<Item>,
-}
-
 impl Statements<'_> {
     /// Which month.
     pub fn month(&self) -> Month {
@@ -190,37 +179,39 @@ impl Statements<'_> {
         Some(closed.accounts_that_may_change(self.view.month))
     }
 
-    /// A page of the totals alone.
-    pub(in crate::app) async fn totals_page(
+    /// Shows the total of every account of a kind that has one, without the rest of its statement;
+    /// gives the accounts whose row of this month cannot be decoded.
+    pub(in crate::app) async fn each_total(
         &self,
         kind: AccountKind,
-        after: Option<Item>,
-    ) -> Result<TotalsPage, QueryError> {
-        let page = self.queries.db().scan(accounts::table(kind), after).await?;
-        let mut found = TotalsPage {
-            next: page.next,
-            ..TotalsPage::default()
-        };
-        for item in &page.items {
-            // Most rows of an old installation are of other months: those need not be decoded.
-            let whose = accounts::whose(kind, item)?;
-            let is_other = |(_, month): &(Account, Month)| *month != self.view.month;
-            if whose.as_ref().is_some_and(is_other) {
-                continue;
+        mut each: impl FnMut(Account, Points),
+    ) -> Result<Vec<Account>, QueryError> {
+        let (mut unreadable, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.queries.db().scan(accounts::table(kind), after).await?;
+            for item in &page.items {
+                // Most rows of an old installation are of other months: those need not be decoded.
+                let whose = accounts::whose(kind, item)?;
+                let is_other = |(_, month): &(Account, Month)| *month != self.view.month;
+                if whose.as_ref().is_some_and(is_other) {
+                    continue;
+                }
+                match (accounts::account_of(kind, item), whose) {
+                    (Ok(Some((account, stored))), _) => {
+                        each(account, total(kind, &stored.row, &self.view.timeline));
+                    }
+                    (Ok(None), _) => {}
+                    (Err(StoreError::Corrupt { .. }), Some((account, _))) => {
+                        unreadable.push(account);
+                    }
+                    (Err(error), _) => return Err(error.into()),
+                }
             }
-            match (accounts::account_of(kind, item), whose) {
-                (Ok(Some((account, stored))), _) => {
-                    let total = total(kind, &stored.row, &self.view.timeline);
-                    found.totals.push((account, total));
-                }
-                (Ok(None), _) => {}
-                (Err(StoreError::Corrupt { .. }), Some((account, _))) => {
-                    found.unreadable.push(account);
-                }
-                (Err(error), _) => return Err(error.into()),
+            after = page.next;
+            if after.is_none() {
+                return Ok(unreadable);
             }
         }
-        Ok(found)
     }
 
     fn of_row(&self, account: &Account, row: &MonthRow) -> Result<Statement, QueryError> {

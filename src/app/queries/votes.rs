@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::{Queries, QueryError, text};
+use crate::domain::amount::Points;
 use crate::domain::ethereum::Address;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Control;
@@ -179,23 +180,12 @@ impl Queries {
         let mut sums: BTreeMap<Account, i128> = BTreeMap::new();
         for (month, statements) in months {
             for kind in &terms.kinds {
-                let mut after = None;
-                loop {
-                    let page = statements.page(*kind, after).await?;
-                    if let Some(account) = page.unreadable.into_iter().next() {
-                        return Err(VotesError::AccountNotFinal(account, month));
-                    }
-                    for statement in page.statements {
-                        let account = statement.account;
-                        if !statement.is_final {
-                            return Err(VotesError::AccountNotFinal(account, month));
-                        }
-                        *sums.entry(account).or_default() += i128::from(statement.total.0);
-                    }
-                    after = page.next;
-                    if after.is_none() {
-                        break;
-                    }
+                let each = |account, total: Points| {
+                    *sums.entry(account).or_default() += i128::from(total.0);
+                };
+                let unreadable = statements.each_total(*kind, each).await?;
+                if let Some(account) = unreadable.into_iter().next() {
+                    return Err(VotesError::AccountNotFinal(account, month));
                 }
             }
         }

@@ -1,12 +1,11 @@
 //! Checks `close.json`, and every file that it names and that lies beside it.
 
-use ring::digest::{SHA256, digest};
-
 use super::{Beside, Fault, Report, check_kind, read_beside};
 use crate::claims::close_file::CloseFile;
-use crate::claims::hex::sha256_text;
+use crate::claims::entries::sum;
+use crate::claims::hex::sha256_of;
 use crate::claims::name::FileKind;
-use crate::domain::ethereum::{NO_UNITS, U256};
+use crate::domain::ethereum::NO_UNITS;
 
 /// Checks the file and those beside it.
 pub fn check(bytes: &[u8], beside: &dyn Beside) -> Result<Vec<Report>, Fault> {
@@ -33,7 +32,7 @@ pub fn check(bytes: &[u8], beside: &dyn Beside) -> Result<Vec<Report>, Fault> {
                 uniswap.push(report.clone());
             }
             reports.push(report);
-        } else if sha256_text(digest(&SHA256, &bytes).as_ref()) != entry.sha256 {
+        } else if sha256_of(&bytes) != entry.sha256 {
             let what = "these are not the bytes that close.json names";
             return Err(named(Fault::whole("other_bytes", what)));
         }
@@ -68,8 +67,7 @@ fn must_sum_up(close: &CloseFile, parts: &[Report]) -> Result<(), Fault> {
     if claims != close.totals.claims || parts.is_empty() {
         return Ok(());
     }
-    let mut totals = parts.iter().map(|part| part.total);
-    let total = totals.try_fold(NO_UNITS, U256::checked_add);
+    let total = sum(parts.iter().map(|part| part.total));
     match total.is_some_and(|total| total.to_string() == close.totals.paid) {
         true => Ok(()),
         false => {

@@ -9,10 +9,8 @@ mod uniswap;
 
 use std::fmt;
 
-use ring::digest::{SHA256, digest};
-
 use super::close_file::CloseFile;
-use super::hex::sha256_text;
+use super::hex::sha256_of;
 use super::name::FileKind;
 use crate::domain::ethereum::{Address, Hash, U256};
 
@@ -167,23 +165,18 @@ fn must_be_of(
     bytes: &[u8],
     report: &Report,
 ) -> Result<(), Fault> {
-    let expected = match kind {
-        FileKind::OpenZeppelin => close.roots.openzeppelin.as_ref(),
-        FileKind::Cumulative => close.roots.cumulative.as_ref(),
-        FileKind::Uniswap(_) => close.roots.uniswap.as_ref(),
-        _ => None,
-    };
+    let expected = close.roots.of(kind);
     let root = report.root.map(|root| root.to_string());
-    if root.is_some() && root.as_ref() != expected {
+    if root.is_some() && root.as_deref() != expected {
         let what = format!(
             "its root is {}, that of the close of {} is {}",
             root.unwrap_or_default(),
             close.month,
-            expected.map_or("none", String::as_str)
+            expected.unwrap_or("none")
         );
         return Err(Fault::whole("another_root", what));
     }
-    let found = sha256_text(digest(&SHA256, bytes).as_ref());
+    let found = sha256_of(bytes);
     match close.entry(kind) {
         Some(entry) if entry.sha256 == found => Ok(()),
         Some(_) | None => {

@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 use super::lines::{line_of, line_of_key, lines_of, must_be_written_so, text_of};
 use super::{Fault, Report, address_of, amount_of};
 use crate::claims::entries::Claims;
-use crate::claims::hex::parse_hash;
 use crate::claims::openzeppelin::{FORMAT, LEAF_ENCODING, write_openzeppelin};
 use crate::domain::closing::{node_hash, standard_leaf};
 use crate::domain::ethereum::{Address, Hash, U256};
@@ -49,11 +48,7 @@ struct Read<'a> {
 
 /// Checks the file in itself.
 pub fn check(bytes: &[u8]) -> Result<Report, Fault> {
-    let read = Read::of(text_of(bytes)?)?;
-    read.must_have_as_many_nodes()?;
-    read.must_hold_its_leaves()?;
-    read.must_hash_to_its_root()?;
-    let claims = read.claims()?;
+    let (read, claims) = read_right(bytes)?;
     let total = claims.total();
     let total =
         total.ok_or_else(|| Fault::whole("bad_sum", "the amounts sum up to 2^256 or more"))?;
@@ -73,11 +68,16 @@ pub fn check(bytes: &[u8]) -> Result<Report, Fault> {
 
 /// The claims of a file that is right in itself.
 pub fn read_claims(bytes: &[u8]) -> Result<Claims, Fault> {
+    read_right(bytes).map(|(_, claims)| claims)
+}
+
+fn read_right(bytes: &[u8]) -> Result<(Read<'_>, Claims), Fault> {
     let read = Read::of(text_of(bytes)?)?;
     read.must_have_as_many_nodes()?;
     read.must_hold_its_leaves()?;
     read.must_hash_to_its_root()?;
-    read.claims()
+    let claims = read.claims()?;
+    Ok((read, claims))
 }
 
 impl<'a> Read<'a> {
@@ -97,7 +97,7 @@ impl<'a> Read<'a> {
         }
         let node = |(place, raw): (usize, &&RawValue)| {
             let digits = raw.get().trim_matches('"');
-            parse_hash(digits).ok_or_else(|| {
+            Hash::of_text(digits).ok_or_else(|| {
                 let what = format!("tree[{place}] is {}, not a hash", raw.get());
                 Fault::at("bad_tree", line_of(text, raw.get()), what)
             })

@@ -4,6 +4,7 @@
 use super::lines::{line_at, text_of};
 use super::{Beside, Fault, Report, address_of, openzeppelin_claims, read_beside};
 use crate::claims::close_file::CloseFile;
+use crate::claims::entries::sum;
 use crate::claims::name::FileKind;
 use crate::domain::closing::TokenUnits;
 use crate::domain::ethereum::{Address, NO_UNITS, U256};
@@ -27,8 +28,7 @@ pub fn check(
     if let Some(tree) = &tree {
         must_be_the_same(&rows, &openzeppelin_claims(tree)?, close.terms.decimals)?;
     }
-    let mut amounts = rows.iter().map(|(_, amount)| *amount);
-    let total = amounts.try_fold(NO_UNITS, U256::checked_add);
+    let total = sum(rows.iter().map(|(_, amount)| *amount));
     let total = total.ok_or_else(|| Fault::whole("bad_sum", "the amounts are 2^256 or more"))?;
     if total.to_string() != close.totals.paid {
         let what = format!(

@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 use super::lines::{line_of_key, lines_of, must_be_written_so, text_of};
 use super::{Fault, Report, address_of};
 use crate::claims::close_file::CloseFile;
-use crate::claims::entries::Claims;
-use crate::claims::hex::{amount_hex, parse_hash};
-use crate::claims::uniswap::{CLAIMS_PER_FILE, write_uniswap};
+use crate::claims::entries::{Claims, sum};
+use crate::claims::hex::amount_hex;
+use crate::claims::uniswap::{CLAIMS_PER_FILE, Head, write_entries};
 use crate::domain::closing::{proof_root, uniswap_leaf};
 use crate::domain::ethereum::{Address, Hash, NO_UNITS, U256};
 
@@ -72,7 +72,7 @@ pub fn check(bytes: &[u8], close: Option<&CloseFile>) -> Result<Report, Fault> {
     let read: Distribution<'_> =
         serde_json::from_str(text).map_err(|error| Fault::of_json(&error))?;
     let root_line = line_of_key(text, "merkleRoot");
-    let root = parse_hash(&read.merkle_root).ok_or_else(|| {
+    let root = Hash::of_text(&read.merkle_root).ok_or_else(|| {
         let what = format!("merkleRoot is '{}', not a hash", read.merkle_root);
         Fault::at("bad_tree", root_line, what)
     })?;
@@ -121,7 +121,7 @@ fn read_claim(line: usize, address: &str, raw: &RawValue) -> Result<ReadClaim, S
     let amount = hex_amount(&claim.amount).map_err(of_address)?;
     let mut proof = Vec::with_capacity(claim.proof.len());
     for (place, node) in claim.proof.iter().enumerate() {
-        let node = parse_hash(node);
+        let node = Hash::of_text(node);
         proof.push(node.ok_or_else(|| of_address(format!("proof[{place}] is not a hash")))?);
     }
     Ok(ReadClaim {
@@ -230,8 +230,7 @@ fn end_of(text: &str, line: usize) -> usize {
 fn must_sum_up(text: &str, read: &Distribution<'_>, claims: &[ReadClaim]) -> Result<U256, Fault> {
     let line = line_of_key(text, "tokenTotal");
     let stated = hex_amount(&read.token_total).map_err(|what| Fault::at("bad_sum", line, what))?;
-    let mut amounts = claims.iter().map(|claim| claim.amount);
-    let total = amounts.try_fold(NO_UNITS, U256::checked_add);
+    let total = sum(claims.iter().map(|claim| claim.amount));
     let total = total.ok_or_else(|| Fault::whole("bad_sum", "the amounts are 2^256 or more"))?;
     let count = claims.len() as u64;
     // Other files hold the rest.
@@ -270,30 +269,17 @@ fn must_be_so_written(
     if claims.len() as u64 == read.num_drops {
         let tree = whole.uniswap_tree();
         let tree = tree.map_err(|error| Fault::whole("bad_tree", error.to_string()))?;
-        let tree = tree.filter(|tree| tree.root() == root);
-        let tree =
-            tree.ok_or_else(|| Fault::whole("bad_tree", "the root is not that of the claims"))?;
-        let (total, all) = (whole.total().unwrap_or_default(), 0..claims.len());
-        return must_be_written_so(bytes, |out| write_uniswap(out, &whole, total, &tree, all));
-    }
-    must_be_written_so(bytes, |out| {
-        write!(out, "{{\n\"merkleRoot\":\"{root}\",\n")?;
-        writeln!(out, "\"tokenTotal\":\"{}\",", read.token_total)?;
-        write!(out, "\"numDrops\":{},\n\"claims\":{{", read.num_drops)?;
-        for (place, claim) in claims.iter().enumerate() {
-            let comma = if place == 0 { "" } else { "," };
-            let (address, index, amount) = (claim.address, claim.index, amount_hex(claim.amount));
-            let proof: Vec<String> = claim
-                .proof
-                .iter()
-                .map(|node| format!("\"{node}\""))
-                .collect();
-            let proof = proof.join(",");
-            write!(
-                out,
-                "{comma}\n\"{address}\":{{\"index\":{index},\"amount\":\"{amount}\",\"proof\":[{proof}]}}"
-            )?;
+        if tree.is_none_or(|tree| tree.root() != root) {
+            let what = "the root is not that of the claims";
+            return Err(Fault::whole("bad_tree", what));
         }
-        writeln!(out, "\n}}\n}}")
-    })
+    }
+    let head = Head {
+        root,
+        total: &read.token_total,
+        claims: read.num_drops,
+    };
+    let entries = claims.iter();
+    let entries = entries.map(|claim| (claim.index, claim.address, claim.amount, &claim.proof));
+    must_be_written_so(bytes, |out| write_entries(out, &head, entries))
 }

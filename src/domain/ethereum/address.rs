@@ -27,22 +27,20 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// The digits in lower case, without `0x`.
-    fn digits(self) -> [u8; 40] {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut digits = [0; 40];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = HEX[usize::from(byte >> 4)];
-            pair[1] = HEX[usize::from(byte & 15)];
-        }
-        digits
+    /// The address of 40 hex digits, whatever their case: without the checksum, which takes a hash
+    /// for each.
+    pub fn of_digits(digits: &str) -> Option<Address> {
+        let mut bytes = [0; 20];
+        let read = base16ct::mixed::decode(digits, &mut bytes).ok()?;
+        (read.len() == bytes.len()).then_some(Address(bytes))
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.digits();
-        let hash = keccak256(&digits).0;
+        let mut digits = [0; 40];
+        let digits = base16ct::lower::encode(&self.0, &mut digits)?;
+        let hash = keccak256(digits).0;
         f.write_str("0x")?;
         digits.iter().enumerate().try_for_each(|(i, digit)| {
             let nibble = (hash[i / 2] >> (4 * (1 - i % 2))) & 15;
@@ -68,14 +66,7 @@ impl FromStr for Address {
     /// checksum has them.
     fn from_str(text: &str) -> Result<Address, AddressError> {
         let digits = text.strip_prefix("0x").ok_or(AddressError::Form)?;
-        if digits.len() != 40 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(AddressError::Form);
-        }
-        let mut bytes = [0; 20];
-        for (byte, at) in bytes.iter_mut().zip((0..40).step_by(2)) {
-            *byte = u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| AddressError::Form)?;
-        }
-        let address = Address(bytes);
+        let address = Address::of_digits(digits).ok_or(AddressError::Form)?;
         let is_mixed = digits.bytes().any(|byte| byte.is_ascii_lowercase())
             && digits.bytes().any(|byte| byte.is_ascii_uppercase());
         match is_mixed && address.to_string() != text {

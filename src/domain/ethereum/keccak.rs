@@ -10,8 +10,18 @@ pub struct Hash(pub [u8; 32]);
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut digits = [0; 64];
         f.write_str("0x")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(base16ct::lower::encode_str(&self.0, &mut digits)?)
+    }
+}
+
+impl Hash {
+    /// Reads `0x` and 64 lowercase digits.
+    pub fn of_text(text: &str) -> Option<Hash> {
+        let mut bytes = [0; 32];
+        let read = base16ct::lower::decode(text.strip_prefix("0x")?, &mut bytes).ok()?;
+        (read.len() == bytes.len()).then_some(Hash(bytes))
     }
 }
 

@@ -54,17 +54,9 @@ impl FromStr for MessageSignature {
 
     fn from_str(text: &str) -> Result<MessageSignature, SignatureError> {
         let digits = text.strip_prefix("0x").ok_or(SignatureError::Form)?;
-        if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) || digits.len() % 2 != 0 {
-            return Err(SignatureError::Form);
-        }
-        if digits.len() != 2 * SIGNATURE_BYTES {
-            return Err(SignatureError::Length(digits.len() / 2));
-        }
-        let mut bytes = [0; SIGNATURE_BYTES];
-        for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-            *byte =
-                u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| SignatureError::Form)?;
-        }
+        let bytes = base16ct::mixed::decode_vec(digits).map_err(|_| SignatureError::Form)?;
+        let wrong_length = |bytes: Vec<u8>| SignatureError::Length(bytes.len());
+        let bytes: [u8; SIGNATURE_BYTES] = bytes.try_into().map_err(wrong_length)?;
         let [scalars @ .., v] = bytes;
         let is_y_odd = match v {
             0 | 27 => false,

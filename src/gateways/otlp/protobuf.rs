@@ -192,11 +192,7 @@ fn identity(id: &[u8]) -> Option<Value> {
     /// Longer ones are refused, whatever their end is.
     const BYTES_MAX: usize = 256;
     let id = &id[..id.len().min(BYTES_MAX)];
-    (!id.is_empty()).then(|| json!(hexadecimal(id)))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    (!id.is_empty()).then(|| json!(base16ct::lower::encode_string(id)))
 }
 
 fn instant(at: u64) -> Option<Value> {

@@ -58,10 +58,7 @@ pub(super) const ROUTE: &str = "/assets/{hash}/{name}";
 static PATHS: LazyLock<[String; ASSETS.len()]> = LazyLock::new(|| {
     ASSETS.each_ref().map(|asset| {
         let hash = digest(&SHA256, asset.content.as_bytes());
-        let hex: String = hash.as_ref()[..HASH_BYTES]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hex = base16ct::lower::encode_string(&hash.as_ref()[..HASH_BYTES]);
         format!("/assets/{hex}/{}", asset.name)
     })
 });

@@ -28,6 +28,13 @@ pub struct Gap {
     pub log_time_to: Millis,
 }
 
+impl Gap {
+    /// Whether this offset is in it.
+    pub fn has(&self, offset: Offset) -> bool {
+        (self.from..self.to).contains(&offset)
+    }
+}
+
 /// What of one source partition and epoch is in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -5,7 +5,7 @@ use std::io;
 
 use tidemark::claims::check::{Beside, check};
 use tidemark::claims::{
-    CLAIMS_PER_FILE, Claims, CloseFile, CloseTotals, FileEntry, FileKind, Roots, sha256_text,
+    CLAIMS_PER_FILE, Claims, CloseFile, CloseTotals, FileEntry, FileKind, Roots, sha256_of,
     write_openzeppelin, write_sablier, write_uniswap,
 };
 use tidemark::domain::amount::Points;
@@ -68,7 +68,7 @@ fn files_of(count: u32) -> Files {
     let entries = files.iter().map(|(kind, bytes)| FileEntry {
         name: kind.to_string(),
         bytes: bytes.len() as u64,
-        sha256: sha256_text(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref()),
+        sha256: sha256_of(bytes),
     });
     let file = CloseFile::new(
         Month(24 * 12),

@@ -9,11 +9,11 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use tidemark::app::closing::Closing;
 use tidemark::app::queries::Queries;
+use tidemark::claims::FileKind;
 use tidemark::claims::check::{Beside, check};
-use tidemark::claims::{FileKind, parse_hash};
 use tidemark::domain::amount::Points;
 use tidemark::domain::closing::{TermsText, proof_root, standard_leaf, uniswap_leaf};
-use tidemark::domain::ethereum::{Address, U256};
+use tidemark::domain::ethereum::{Address, Hash, U256};
 use tidemark::domain::event::Service;
 use tidemark::domain::ids::Account;
 use tidemark::domain::posting::{Deduction, Slot};
@@ -144,9 +144,9 @@ fn proves(proof: &Value, is_uniswap: bool) -> bool {
     };
     let nodes = proof["proof"].as_array().unwrap().iter();
     let nodes: Vec<_> = nodes
-        .map(|node| parse_hash(node.as_str().unwrap()).unwrap())
+        .map(|node| Hash::of_text(node.as_str().unwrap()).unwrap())
         .collect();
-    Some(proof_root(leaf, &nodes)) == parse_hash(proof["root"].as_str().unwrap())
+    Some(proof_root(leaf, &nodes)) == Hash::of_text(proof["root"].as_str().unwrap())
 }
 
 async fn claims(stand: &Stand, path: &str) -> Value {

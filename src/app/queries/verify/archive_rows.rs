@@ -2,7 +2,6 @@
 //! partition.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use crate::archive::{
@@ -10,7 +9,7 @@ use crate::archive::{
 };
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Month;
-use crate::store::audits::coverage::Coverage;
+use crate::store::audits::coverage::{Coverage, Gap};
 use futures::TryStreamExt as _;
 
 /// Bytes of files that are in memory at a time, and a file more.
@@ -27,7 +26,7 @@ pub(super) struct CoveredFiles {
     /// The same by the month in which they are booked.
     expected: BTreeMap<Month, u64>,
     /// Ranges of which there are no rows, whatever files hold.
-    gaps: BTreeMap<(Epoch, Partition), Vec<Range<Offset>>>,
+    gaps: BTreeMap<(Epoch, Partition), Vec<Gap>>,
 }
 
 impl CoveredFiles {
@@ -40,11 +39,9 @@ impl CoveredFiles {
         coverages: &[Coverage],
     ) -> Result<CoveredFiles, ArchiveError> {
         let is_covered = |name: &FileName| {
-            let of = |coverage: &&Coverage| {
-                (coverage.epoch, coverage.source) == (name.epoch, name.source)
-            };
-            let coverage = coverages.iter().find(of);
-            coverage.is_some_and(|coverage| name.to <= coverage.to)
+            coverages
+                .iter()
+                .any(|coverage| name.is_covered_by(coverage))
         };
         let mut files: BTreeMap<FileName, Vec<Folder>> = BTreeMap::new();
         let mut listed = store.files(None);
@@ -60,10 +57,8 @@ impl CoveredFiles {
         {
             *expected.entry(*month).or_default() += rows;
         }
-        let gaps_of = |coverage: &Coverage| {
-            let gaps = coverage.gaps.iter().map(|gap| gap.from..gap.to).collect();
-            ((coverage.epoch, coverage.source), gaps)
-        };
+        let gaps_of =
+            |coverage: &Coverage| ((coverage.epoch, coverage.source), coverage.gaps.clone());
         Ok(CoveredFiles {
             files,
             rows: expected.values().sum(),
@@ -127,7 +122,7 @@ impl CoveredFiles {
                 return Ok(found);
             }
             in_turn(&portion, columns, &mut |gaps, row: &ArchivedRequest<'_>| {
-                if gaps.iter().any(|gap| gap.contains(&row.offset)) {
+                if gaps.iter().any(|gap| gap.has(row.offset)) {
                     return Ok(());
                 }
                 *found.entry(row.month).or_default() += 1;
@@ -143,7 +138,7 @@ impl CoveredFiles {
         folders: &[Folder],
     ) -> Result<RangeOfLog, ArchiveError> {
         let gaps = self.gaps.get(&(name.epoch, name.source));
-        let within = |gap: &&Range<Offset>| gap.start < name.to && name.from < gap.end;
+        let within = |gap: &&Gap| gap.from < name.to && name.from < gap.to;
         let mut range = RangeOfLog {
             gaps: gaps.into_iter().flatten().filter(within).cloned().collect(),
             files: Vec::with_capacity(folders.len()),
@@ -163,7 +158,7 @@ impl CoveredFiles {
 
 /// The files that hold a range of the log: one per folder.
 struct RangeOfLog {
-    gaps: Vec<Range<Offset>>,
+    gaps: Vec<Gap>,
     files: Vec<ArchiveFile>,
     bytes: usize,
 }
@@ -181,7 +176,7 @@ enum Decoded<'p> {
 fn in_turn<E: From<ArchiveError>>(
     portion: &[RangeOfLog],
     columns: Columns,
-    each: &mut impl FnMut(&[Range<Offset>], &ArchivedRequest<'_>) -> Result<(), E>,
+    each: &mut impl FnMut(&[Gap], &ArchivedRequest<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     std::thread::scope(|scope| {
         let (decoded, coming) = sync_channel(AHEAD);

@@ -13,7 +13,7 @@ use super::super::{Pages, redirect};
 use super::{PageQuery, page, page_of, refusal, writes};
 use crate::app::closing::{ClosePreview, CloseState, CloseView};
 use crate::app::words::tokens;
-use crate::claims::CloseTotals;
+use crate::claims::{CloseTotals, Roots};
 use crate::domain::closing::TermsText;
 use crate::domain::time::Month;
 use crate::http::admin::closes::{ClosePath, close_to_the_end};
@@ -116,12 +116,8 @@ async fn overview(
 ) -> Result<Markup, Problem> {
     let closes = pages.service.closing.list().await?;
     let now = pages.service.clock.now().month();
-    let next = closes
-        .first()
-        .map_or(Month(now.0 - 1), |newest| match newest.state {
-            CloseState::Begun => newest.month,
-            CloseState::Closed => newest.month.next(),
-        });
+    let newest = closes.first();
+    let next = newest.map_or(Month(now.0 - 1), CloseView::next_to_close);
     let asked = asked.unwrap_or_else(|| Asked::first(next));
     Ok(html! {
         h1 { "Closes" }
@@ -380,9 +376,8 @@ pub(in super::super) async fn show(
             section .card aria-labelledby="roots-h" {
                 h2 #roots-h { "Merkle roots" }
                 dl {
-                    @for (name, root) in [("openzeppelin.json", &roots.openzeppelin), ("uniswap.json", &roots.uniswap),
-                        ("cumulative.json", &roots.cumulative)] {
-                        dt { (name) } dd { code { (root.as_deref().unwrap_or("nothing to claim")) } }
+                    @for kind in Roots::FILES {
+                        dt { (kind) } dd { code { (roots.of(kind).unwrap_or("nothing to claim")) } }
                     }
                 }
             }

@@ -14,6 +14,7 @@ use super::{PageQuery, page_of, refusal, writes};
 use crate::app::CommandError;
 use crate::app::commands::{NewVotes, VotesPreview};
 use crate::app::queries::{VotesPage, VotesView};
+use crate::app::words::tokens;
 use crate::domain::amount::Points;
 use crate::domain::ids::AccountKind;
 use crate::domain::position::Control;
@@ -303,13 +304,7 @@ fn facts(votes: &VotesView) -> Markup {
 
 /// A weight with its decimals.
 fn decimal(smallest: &str) -> String {
-    let decimals = usize::from(DECIMALS);
-    let padded = format!("{smallest:0>width$}", width = decimals + 1);
-    let (whole, rest) = padded.split_at(padded.len() - decimals);
-    match rest.trim_end_matches('0') {
-        "" => whole.to_owned(),
-        rest => format!("{whole}.{rest}"),
-    }
+    tokens(smallest, u32::from(DECIMALS))
 }
 
 fn proposals(page: &VotesPage) -> Markup {
