@@ -17,6 +17,7 @@ mod gate;
 #[path = "kafka/latency.rs"]
 mod latency;
 #[path = "kafka/sink.rs"]
+#[allow(dead_code, reason = "its latency is for another benchmark")]
 mod sink;
 
 use std::process::Command;
