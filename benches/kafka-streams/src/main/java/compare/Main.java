@@ -12,6 +12,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.Set;
+import java.util.concurrent.ExecutionException;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.apache.kafka.clients.admin.Admin;
@@ -21,6 +22,7 @@ import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.RetriableException;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.utils.Bytes;
 import org.apache.kafka.streams.KafkaStreams;
@@ -55,14 +57,24 @@ final class Main {
         }
     }
 
-    public static void main(String[] args) throws Exception {
-        var isRight = switch (args.length == 0 ? "" : args[0]) {
+    public static void main(String[] args) {
+        var isRight = false;
+        try {
+            isRight = act(args);
+        } catch (Exception e) {
+            e.printStackTrace();
+        }
+        System.out.printf("process CPU by the JVM: %.2f s%n", PROCESS.getProcessCpuTime() / 1e9);
+        // Threads of a job that failed must not keep the process.
+        System.exit(isRight ? 0 : 1);
+    }
+
+    private static boolean act(String[] args) throws Exception {
+        return switch (args.length == 0 ? "" : args[0]) {
             case "fill" -> fill(args[1], args[2], Integer.parseInt(args[3]), Integer.parseInt(args[4]));
             case "run" -> run(args[1], args[2], Long.parseLong(args[3]), args[4]);
             default -> throw new IllegalArgumentException("usage: fill BOOTSTRAP TOPIC EVENTS PASSES | run BOOTSTRAP TOPIC EVENTS fold|dsl");
         };
-        System.out.printf("process CPU by the JVM: %.2f s%n", PROCESS.getProcessCpuTime() / 1e9);
-        System.exit(isRight ? 0 : 1);
     }
 
     private static boolean fill(String bootstrap, String topic, int events, int passes) throws Exception {
@@ -145,13 +157,17 @@ final class Main {
         var seen = Map.<TopicPartition, Long>of();
         var last = Instant.now();
         while (true) {
-            var partitions = ends.size();
-            var committed = admin.listConsumerGroupOffsets(names.application()).partitionsToOffsetAndMetadata().get();
-            var isRead = ends.entrySet().stream()
-                .allMatch(end -> committed.get(end.getKey()) != null && committed.get(end.getKey()).offset() == end.getValue());
-            var written = offsets(admin, names.accounts(), partitions, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED);
-            var readable = offsets(admin, names.accounts(), partitions, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED);
-            var isDone = isRead && written.equals(readable) && counters.sent.sum() == counters.received.sum();
+            var written = Map.<TopicPartition, Long>of();
+            var isDone = false;
+            try {
+                written = offsets(admin, names.accounts(), ends.size(), OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED);
+                var readable = offsets(admin, names.accounts(), ends.size(), OffsetSpec.latest(), IsolationLevel.READ_COMMITTED);
+                isDone = isCommitted(admin, names, ends) && written.equals(readable) && counters.sent.sum() == counters.received.sum();
+            } catch (ExecutionException e) {
+                if (!(e.getCause() instanceof RetriableException)) {
+                    throw e;
+                }
+            }
             if (!isDone || !written.equals(seen)) {
                 last = Instant.now();
             } else if (System.nanoTime() - last.nanos() > QUIET.toNanos()) {
@@ -160,6 +176,13 @@ final class Main {
             seen = written;
             wait.pause();
         }
+    }
+
+    /** Whether the group's lag is 0. */
+    private static boolean isCommitted(Admin admin, Names names, Map<TopicPartition, Long> ends) throws Exception {
+        var committed = admin.listConsumerGroupOffsets(names.application()).partitionsToOffsetAndMetadata().get();
+        return ends.entrySet().stream()
+            .allMatch(end -> committed.get(end.getKey()) != null && committed.get(end.getKey()).offset() == end.getValue());
     }
 
     private static void pause(KafkaStreams streams, Instant start) throws InterruptedException {
