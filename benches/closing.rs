@@ -100,7 +100,7 @@ fn holds(condition: &Condition, item: Option<&Item>) -> bool {
 impl Generated {
     fn wallet(&self, number: u64) -> Item {
         let place = (number - self.written - 1) as usize;
-        let kind = if place % 2 == 0 {
+        let kind = if place.is_multiple_of(2) {
             AccountKind::User
         } else {
             AccountKind::Provider
