@@ -90,7 +90,7 @@ fn wide(table: Table, hash: String, range: String, version: i128) -> Item {
     let mut item = Key::new(table, hash, range).into_item();
     item.insert("version", Attr::N(version));
     for name in [
-        "userId", "source", "id", "time", "endpoint", "service", "model", "tier", "provider",
+        "customer", "source", "id", "time", "endpoint", "service", "model", "tier", "provider",
         "control",
     ] {
         item.insert(name, Attr::S(format!("{name} of a row in the benchmark")));
