@@ -11,7 +11,7 @@ use crate::domain::time::Millis;
 pub use accounts::{
     AwardCommand, CreditsCommand, ExplainArgs, FormulaArg, FreezeArgs, GovernanceCommand,
     ImportArgs, Kinds, LeaderboardArgs, PricingCommand, ReferralCommand, ReverseArgs, RuleSet,
-    StatementArgs, UsageArgs, WalletCommand,
+    SetArgs, StatementArgs, UsageArgs, WalletCommand,
 };
 pub use badges::{BadgeDecisionArgs, BadgesCommand};
 pub use closing::{ClaimsCommand, CloseArgs};

@@ -38,6 +38,7 @@ mod newest;
 mod output;
 mod output_file;
 mod price_import;
+mod price_set;
 mod private;
 mod progress;
 mod recent;

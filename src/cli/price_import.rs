@@ -41,7 +41,7 @@ pub async fn run(session: &Session, args: &ImportArgs) -> Done {
     }
     out.finish()?;
     if !args.yes {
-        confirm()?;
+        confirm("Publish these prices?")?;
     }
     let published = publish(Mode::Write).await?;
     let mut out = Out::new();
@@ -177,14 +177,15 @@ fn show_left_out(out: &mut Out, list: &PriceList) -> Done {
     Ok(())
 }
 
-fn confirm() -> Done {
+/// Asks on the terminal.
+pub(super) fn confirm(question: &str) -> Done {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::refused(
             "nothing was published: there is no terminal to confirm on; review with --dry-run, \
              then run with --yes",
         ));
     }
-    eprintln!("Publish these prices? Type \"yes\" to continue:");
+    eprintln!("{question} Type \"yes\" to continue:");
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     read.map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;

@@ -18,7 +18,8 @@ use crate::domain::rules::{Network, RuleFault, RulesDocument, check_value};
 pub async fn run(session: &Session, command: &PricingCommand) -> Done {
     match command {
         PricingCommand::Init { set, replace } => init(session, *set, *replace).await,
-        PricingCommand::Show(args) => show(session, args.json).await,
+        PricingCommand::Show { scheduled, json } => show(session, *scheduled, json.json).await,
+        PricingCommand::Set(args) => super::price_set::run(session, args).await,
         PricingCommand::Import(args) => super::price_import::run(session, args).await,
         PricingCommand::Check { file, key } => check(file, key.as_deref()),
     }
@@ -91,19 +92,34 @@ const fn network(set: RuleSet) -> Network {
     }
 }
 
-async fn show(session: &Session, is_json: bool) -> Done {
-    let now = session.now();
-    let mut versions = session.queries().rules_in_force(now).await?;
-    versions.sort_by(|a, b| a.key.cmp(&b.key));
+async fn show(session: &Session, only_scheduled: bool, is_json: bool) -> Done {
+    let (now, queries) = (session.now(), session.queries());
+    let scheduled = queries.pending_rules(now).await?;
+    let mut versions = match only_scheduled {
+        true => scheduled.clone(),
+        false => queries.rules_in_force(now).await?,
+    };
+    if !only_scheduled {
+        versions.sort_by(|a, b| a.key.cmp(&b.key));
+    }
     let mut out = Out::new();
     if is_json {
         let all: Vec<Shown> = versions.iter().map(Shown::from).collect();
         out.pretty_json(&all)?;
+    } else if only_scheduled && versions.is_empty() {
+        out.line("nothing is scheduled")?;
     } else if versions.is_empty() {
         out.line("no rules are published; run `tidemark pricing init testnet` (or mainnet)")?;
     } else {
         let rows: Vec<Vec<String>> = versions.iter().map(version_row).collect();
-        out.table(&["key", ">version", "since", "value"], &rows)?;
+        let since = if only_scheduled { "from" } else { "since" };
+        out.table(&["key", ">version", since, "value"], &rows)?;
+        if !only_scheduled && !scheduled.is_empty() {
+            out.line("")?;
+            out.line("scheduled:")?;
+            let rows: Vec<Vec<String>> = scheduled.iter().map(version_row).collect();
+            out.table(&["key", ">version", "from", "value"], &rows)?;
+        }
     }
     out.finish()
 }

@@ -322,7 +322,7 @@ metrics! {
     /// count.
     ingest_odd_totals_total: IntCounterVec["format"];
     /// Events of deployments whose ids the gateway generated: the vendor takes the provider's
-    /// place. Set http.gateways.providers.
+    /// place. Publish rules.providers, or set http.gateways.providers.
     ingest_made_up_providers_total: IntCounterVec["format"];
     /// Failed requests (5xx) without a known provider: they lower no provider's uptime.
     ingest_unattributed_failures_total: IntCounterVec["format"];

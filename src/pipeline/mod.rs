@@ -47,6 +47,7 @@ mod ownership;
 pub mod post;
 pub mod progress;
 pub mod protections;
+mod provider_names;
 pub mod rate;
 mod recent;
 mod recorded_cut;

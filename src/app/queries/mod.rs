@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::Serializer;
 use tokio::sync::Semaphore;
 
-use crate::domain::rules::Timeline;
+use crate::domain::rules::{ProviderNames, Timeline};
 use crate::domain::time::Millis;
 use crate::log::{Log, Partitions};
 use crate::store::db::{Db, StoreError};
@@ -175,6 +175,13 @@ impl Queries {
     /// unless they have changed.
     pub async fn rules(&self) -> Result<Option<Arc<Timeline>>, StoreError> {
         self.rules.current(self.db()).await
+    }
+
+    /// The provider accounts behind gateways' own names that are published for an instant. While
+    /// the store does not answer, those that were last known: usage is not held up for them.
+    pub async fn provider_names(&self, at: Millis) -> Option<Arc<ProviderNames>> {
+        let timeline = self.rules.at_hand(self.db()).await?;
+        timeline.provider_names(at).cloned()
     }
 
     /// The rules, without which there is no answer.

@@ -13,9 +13,16 @@ use crate::store::{control, pricing};
 /// felt there.
 pub const RULES_CACHE_TTL: Duration = Duration::from_secs(1);
 
+/// How long [`RulesCache::at_hand`] waits for the store.
+const LOOK_MAX: Duration = Duration::from_millis(500);
+
 /// The rules as of the newest entry of the control feed that changed them.
 #[derive(Default)]
-pub(super) struct RulesCache(Mutex<Option<KnownRules>>);
+pub(super) struct RulesCache {
+    known: Mutex<Option<KnownRules>>,
+    /// Held by the one look of [`RulesCache::at_hand`]; when the last one failed, if it did.
+    failed_look: tokio::sync::Mutex<Option<Instant>>,
+}
 
 #[derive(Clone)]
 struct KnownRules {
@@ -96,8 +103,43 @@ impl RulesCache {
         }
     }
 
+    /// As [`RulesCache::believed`], for those who must go on while the store does not answer: then
+    /// the rules as they were last known, however old; `None` if they never were.
+    pub async fn at_hand(&self, db: &dyn Db) -> Option<Arc<Timeline>> {
+        let known = self.lock().clone();
+        let mut failed_look = match (&known, self.failed_look.try_lock()) {
+            (Some(known), _) if known.looked.elapsed() < RULES_CACHE_TTL => {
+                return known.timeline.clone();
+            }
+            (_, Ok(failed_look)) => failed_look,
+            // Another request looks.
+            (Some(known), Err(_)) => return known.timeline.clone(),
+            (None, Err(_)) => self.failed_look.lock().await,
+        };
+        let last_known = || self.lock().clone().and_then(|known| known.timeline);
+        if failed_look.is_some_and(|at| at.elapsed() < RULES_CACHE_TTL) {
+            return last_known();
+        }
+        let why = match tokio::time::timeout(LOOK_MAX, self.believed(db)).await {
+            Ok(Ok(timeline)) => {
+                *failed_look = None;
+                return timeline;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the store did not answer within {LOOK_MAX:?}"),
+        };
+        if failed_look.replace(Instant::now()).is_none() {
+            tracing::warn!(
+                event = "rules.not_read",
+                error = why,
+                "cannot read the rules; usage of gateways is mapped to providers as last known"
+            );
+        }
+        last_known()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<KnownRules>> {
         // A panic elsewhere leaves it whole: each change of it is one assignment.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -39,8 +39,22 @@ pub enum PricingCommand {
         #[arg(long)]
         replace: bool,
     },
-    /// Show the values in force.
-    Show(JsonArg),
+    /// Show the values in force, and those that are scheduled.
+    Show {
+        /// Only what is scheduled, soonest first.
+        #[arg(long)]
+        scheduled: bool,
+        #[command(flatten)]
+        json: JsonArg,
+    },
+    /// Publish a new value of one price or rule: shows what it changes, asks, and writes.
+    #[command(
+        after_help = "Examples:\n  tidemark pricing set tts 0.02 --reason 'new supplier'\n  \
+                      tidemark pricing set system_mainnet true --from 2027-01-01T00:00:00Z --reason 'launch'\n  \
+                      tidemark pricing set rules.providers --file providers.json --reason 'new deployment' --yes\n\n\
+                      To call a scheduled change back, publish what is to hold in its place with the same --from."
+    )]
+    Set(SetArgs),
     /// Check a rules file, and publish nothing. Reports all faults at once.
     #[command(
         after_help = "Examples:\n  tidemark pricing check config/rules/mainnet.toml\n  \
@@ -66,6 +80,31 @@ pub enum PricingCommand {
                       tidemark pricing import model_prices.json --markup 20 --only 'claude-*' --only 'gpt-*' --yes"
     )]
     Import(ImportArgs),
+}
+
+/// `pricing set`.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// The price or rule, as `tidemark pricing show` names it.
+    pub key: String,
+    /// The value as JSON; of a price also its amount in USD alone.
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    pub value: Option<String>,
+    /// A file with the value as JSON.
+    #[arg(long)]
+    pub file: Option<PathBuf>,
+    /// From when on, such as 2027-01-01T00:00:00Z; not in the past. Default: now.
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Millis>,
+    /// Why; it is kept with the version and in the audit entry.
+    #[arg(long)]
+    pub reason: String,
+    /// Show what would change, and publish nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask for confirmation.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `pricing import`.

@@ -12,6 +12,7 @@ use super::badges::BadgeRules;
 use super::fault::RuleFault;
 use super::in_force::{Rules, SeasonSpan, ServicesAsOf, assemble};
 use super::key::SettingKey;
+use super::provider_names::ProviderNames;
 use super::services::{ServiceRules, Terms};
 use super::setting::{Season, Setting, UNIQUE_SEASONS};
 use super::version::Version;
@@ -245,6 +246,7 @@ impl RuleBook {
             activity: first.activity(),
             services: services.table,
             badges: self.badges_as_of(control),
+            provider_names: self.provider_names_as_of(control),
             seasons: self.seasons_as_of(control),
             first: Arc::new(first),
             intervals,
@@ -310,6 +312,22 @@ impl RuleBook {
         .next_back()
     }
 
+    /// The versions of `rules.providers` as of a control position, in the order in which they come
+    /// into force.
+    fn provider_names_as_of(&self, control: Control) -> Vec<(Option<Millis>, Arc<ProviderNames>)> {
+        let key = SettingKey::Providers;
+        let versions = self.versions.get(&key).into_iter().flatten();
+        let mut seen: Vec<&Version> = versions.filter(|v| v.control <= control).collect();
+        seen.sort_by_key(|version| (version.effective_from, version.control));
+        let names = seen
+            .into_iter()
+            .filter_map(|version| match &version.setting {
+                Setting::Providers(names) => Some((version.effective_from, Arc::clone(names))),
+                _ => None,
+            });
+        names.collect()
+    }
+
     /// The seasons as of a control position, by time, also those that are to come: each as the
     /// version has it that is in force when it ends. So one that has ended stays, whatever later
     /// lists say.
@@ -340,7 +358,7 @@ impl RuleBook {
         let mut instants = BTreeSet::new();
         let seen = |version: &&Version| version.control <= control;
         let timed = self.versions.iter();
-        let timed = timed.filter(|(key, _)| **key != SettingKey::Badges);
+        let timed = timed.filter(|(key, _)| key.decides_amounts());
         for version in timed.flat_map(|(_, versions)| versions).filter(seen) {
             instants.extend(version.effective_from);
             if let Setting::Seasons(seasons) = &version.setting {
@@ -443,6 +461,8 @@ pub struct Timeline {
     activity: Activity,
     services: Arc<Services>,
     badges: Option<(Control, Arc<Badges>)>,
+    /// From when on, by time; each until the next.
+    provider_names: Vec<(Option<Millis>, Arc<ProviderNames>)>,
     seasons: Vec<SeasonSpan>,
     /// In force before the first interval.
     first: Arc<Rules>,
@@ -481,6 +501,14 @@ impl Timeline {
     pub fn badges(&self) -> Option<(Control, &Arc<Badges>)> {
         let (control, badges) = self.badges.as_ref()?;
         Some((*control, badges))
+    }
+
+    /// The accounts behind gateways' own names that are published for an instant; `None`: there are
+    /// none.
+    pub fn provider_names(&self, time: Millis) -> Option<&Arc<ProviderNames>> {
+        let mut newest_first = self.provider_names.iter().rev();
+        let in_force = newest_first.find(|(from, _)| *from <= Some(time));
+        in_force.map(|(_, names)| names)
     }
 
     /// The seasons of all versions of `rules.season` as of the control position, by time: each as

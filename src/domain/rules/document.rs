@@ -116,13 +116,13 @@ fn read_document(text: &str) -> Result<RulesDocument, Vec<RuleFault>> {
         array::<{ PriceKey::REQUIRED }>(needed),
         array::<OPTIONAL_PRICES>(optional),
     );
-    let (sections, lists) = faults.members_and(&rules, SECTIONS, LISTS);
+    let (sections, others) = faults.members_and(&rules, SECTIONS, OPTIONAL_SECTIONS);
     let (needed, optional) = prices;
     let members = std::iter::once(Some(mainnet))
         .chain(needed.map(Some))
         .chain(optional)
         .chain(sections.map(Some))
-        .chain(lists);
+        .chain(others);
     let settings: Vec<Option<(SettingKey, Setting)>> = SettingKey::all()
         .zip(members)
         .filter_map(|(key, member)| Some((key, member?)))
@@ -143,8 +143,9 @@ fn array<const N: usize>(names: &[&'static str]) -> [&'static str; N] {
 }
 
 const OPTIONAL_PRICES: usize = PriceKey::COUNT - PriceKey::REQUIRED;
-/// `[[rules.modelPrices]]`, `[[rules.services]]` and `[[rules.badges]]`, which may be missing.
-const LISTS: [&str; 3] = ["modelPrices", "services", "badges"];
+/// `[[rules.modelPrices]]`, `[[rules.services]]`, `[[rules.badges]]` and `[rules.providers]`, which
+/// may be missing.
+const OPTIONAL_SECTIONS: [&str; 4] = ["modelPrices", "services", "badges", "providers"];
 /// The tables below `[rules]` that must be there, in the order of [`SettingKey::all`].
 const SECTIONS: [&str; 9] = [
     "points",

@@ -564,8 +564,7 @@ fn id_of<'v>(
     find: &impl Fn(SettingKey) -> Option<&'v Version>,
 ) -> Option<u64> {
     let mut bytes = Vec::new();
-    // No amount depends on badges.
-    for key in SettingKey::all().filter(|key| *key != SettingKey::Badges) {
+    for key in SettingKey::all().filter(|key| key.decides_amounts()) {
         let fingerprint = match find(key) {
             Some(version) => version.fingerprint(),
             // Rules without it have the number that they had before there was such a key.

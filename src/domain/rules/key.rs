@@ -258,6 +258,8 @@ pub enum SettingKey {
     Services,
     /// `rules.badges`: which badges there are.
     Badges,
+    /// `rules.providers`: the provider accounts behind gateways' own names.
+    Providers,
 }
 
 impl SettingKey {
@@ -290,6 +292,7 @@ impl SettingKey {
                 SettingKey::ModelPrices,
                 SettingKey::Services,
                 SettingKey::Badges,
+                SettingKey::Providers,
             ])
     }
 
@@ -297,9 +300,17 @@ impl SettingKey {
     pub const fn is_optional(self) -> bool {
         match self {
             SettingKey::Price(key) => key.is_optional(),
-            SettingKey::ModelPrices | SettingKey::Services | SettingKey::Badges => true,
+            SettingKey::ModelPrices
+            | SettingKey::Services
+            | SettingKey::Badges
+            | SettingKey::Providers => true,
             _ => false,
         }
+    }
+
+    /// Whether amounts depend on it, once a record is in the log.
+    pub(super) const fn decides_amounts(self) -> bool {
+        !matches!(self, SettingKey::Badges | SettingKey::Providers)
     }
 
     /// The name in PricingConfig.
@@ -319,6 +330,7 @@ impl SettingKey {
             SettingKey::ModelPrices => "rules.modelPrices",
             SettingKey::Services => "rules.services",
             SettingKey::Badges => "rules.badges",
+            SettingKey::Providers => "rules.providers",
         }
     }
 

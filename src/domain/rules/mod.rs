@@ -18,6 +18,7 @@
 //! | `rules.modelPrices` | what tokens of single models cost; may be missing |
 //! | `rules.services` | services beside the built-in ones, and other endpoints for these; may be missing |
 //! | `rules.badges` | which badges there are; may be missing |
+//! | `rules.providers` | the provider accounts behind gateways' own names; may be missing |
 //!
 //! Each key has versions ([`RuleChange`]); [`RuleBook`] holds them all and compiles what a control
 //! position sees into a [`Timeline`], which answers with the [`Rules`] in force at an instant.
@@ -33,6 +34,7 @@ mod fault;
 mod in_force;
 mod key;
 mod model_prices;
+mod provider_names;
 mod services;
 mod setting;
 mod token_prices;
@@ -46,6 +48,7 @@ pub use fault::RuleFault;
 pub use in_force::{EarningTerms, Rules, SeasonSpan, SeasonTerms};
 pub use key::{PriceKey, SettingKey, Unit};
 pub use model_prices::ModelPrice;
+pub use provider_names::ProviderNames;
 pub(super) use services::MILLIS_PER_MINUTE;
 pub use services::ServicePrice;
 pub(super) use token_prices::{PricedTokens, TOKENS_PER_UNIT, floored, per_unit};

@@ -22,6 +22,7 @@ use super::decimal::{BASE_POINTS, DEMAND_BP, Decimal, PRICE, TARGET_MS};
 use super::fault::{Faults, Member, RuleFault};
 use super::key::{PriceKey, SettingKey, Unit};
 use super::model_prices::ModelPrices;
+use super::provider_names::ProviderNames;
 use super::services::ServiceRules;
 use crate::domain::amount::{BP_ONE, Bp, Money, Points};
 use crate::domain::service::Service;
@@ -63,6 +64,7 @@ pub(super) enum Setting {
     ModelPrices(Arc<ModelPrices>),
     Services(Arc<ServiceRules>),
     Badges(Arc<BadgeRules>),
+    Providers(Arc<ProviderNames>),
 }
 
 /// Dollars for one unit of one thing.
@@ -187,6 +189,9 @@ impl Setting {
             }
             SettingKey::Badges => {
                 BadgeRules::read(member, faults).map(|b| Setting::Badges(Arc::new(b)))
+            }
+            SettingKey::Providers => {
+                ProviderNames::read(member, faults).map(|p| Setting::Providers(Arc::new(p)))
             }
         }
     }

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::append::{Batches, append};
 use super::binary::Attributes;
 use super::body::{self, media_type, too_many_events};
+use super::provider_names::settings_at;
 use crate::domain::time::Millis;
 use crate::gateways::{self, BodyError, Format, Outcome, Refused, Remarks, Skip};
 use crate::http::ApiState;
@@ -253,7 +254,8 @@ async fn append_events(
         _ => None,
     };
     let received = service.clock.now();
-    let (settings, partitions) = (service.config.gateways.clone(), service.partitions);
+    let partitions = service.partitions;
+    let settings = settings_at(service, received).await;
     let mut sorted = Sorted::new(format, received, &sender);
     let work = move |body: Bytes| {
         let body = match &attributes {

@@ -11,6 +11,7 @@ mod helpers;
 mod ids;
 mod ledger;
 mod prices;
+mod provider_names;
 mod rating;
 mod referral;
 mod rules_book;

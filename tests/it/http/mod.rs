@@ -19,6 +19,7 @@ pub mod issuer;
 mod keys;
 mod limits;
 mod pricing;
+mod provider_names;
 pub mod rated;
 mod readiness;
 mod referrals;

@@ -173,7 +173,7 @@ fn set(rules: &mut Rules, key: &str, value: &Value) {
         "rules.catalogue" => rules.catalogue = catalogue(value),
         "rules.modelPrices" => rules.model_prices = list(value).iter().map(model_price).collect(),
         // No amount depends on them.
-        "rules.badges" => {}
+        "rules.badges" | "rules.providers" => {}
         price => {
             let amount = amount(&value["pricePerUnit"], 9);
             rules.prices.insert(price.to_owned(), amount);

@@ -647,3 +647,45 @@ async fn an_admin_who_may_only_read_sees_no_forms_that_change_something() {
         );
     }
 }
+
+/// Deployments are mapped to providers in the browser, and the page says what the map is for.
+#[tokio::test]
+async fn deployments_are_mapped_to_providers_by_form() {
+    const PROVIDERS: &str = "/admin/rules/rules.providers";
+    let stand = stand().await;
+    let mut jar = admin(&stand).await;
+    let page = text(&jar.get(&stand, "/admin/rules").await);
+    has(
+        &page,
+        &[
+            PROVIDERS,
+            "only the configuration maps deployments to providers",
+        ],
+    );
+    let page = text(&jar.get(&stand, PROVIDERS).await);
+    has(
+        &page,
+        &["What is in the log already does not change", "azure-eu-1"],
+    );
+    let send = |value: &'static str| [("value", value), ("from", ""), ("reason", "a deployment")];
+    let target = format!("{PROVIDERS}/preview");
+    let answer = jar
+        .post(&stand, &target, &send(r#"{"azure-eu-1": ""}"#))
+        .await;
+    assert_eq!(answer.status, 422);
+    has(&text(&answer), &["rules.providers.azure-eu-1"]);
+    let answer = jar
+        .post(&stand, &target, &send(r#"{"azure-eu-1": "prov-9"}"#))
+        .await;
+    let page = text(&answer);
+    has(&page, &["azure-eu-1", "prov-9"]);
+    let answer = confirm(&mut jar, &stand, PROVIDERS, &confirmation(&page)).await;
+    let page = text(&jar.get(&stand, location(&answer)).await);
+    has(&page, &["prov-9", "Version 1"]);
+    let versions = pricing::history(&stand.db, "rules.providers")
+        .await
+        .unwrap();
+    assert_eq!(versions.len(), 1);
+    let page = text(&jar.get(&stand, "/admin/audit").await);
+    has(&page, &["rules.providers"]);
+}

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::json;
 use tidemark::domain::position::{Offset, Partition};
+use tidemark::domain::rules::{Network, RulesDocument};
 use tidemark::domain::time::Millis;
 use tidemark::log::foreign::{ForeignLog, ForeignRead};
 use tidemark::log::rejected::{self, Reject};
@@ -21,6 +22,7 @@ use tidemark::ops::metrics::Metrics;
 use tidemark::pipeline::{AdapterSetup, OwnedTasks, Settings, WorkerContext};
 use tidemark::store::checkpoints::{AdaptCheckpoint, checkpoint_key, get};
 use tidemark::store::db::Db;
+use tidemark::store::pricing::{NewValue, Publish, publish};
 use tidemark::store::tables::create_tables;
 
 use super::adapt::{KONG, adapter};
@@ -37,6 +39,8 @@ struct State {
     id: String,
     start: u64,
     records: Vec<Bytes>,
+    /// When all records were appended.
+    appended: Millis,
 }
 
 impl Gateway {
@@ -45,6 +49,7 @@ impl Gateway {
             id: "first".into(),
             start: 0,
             records: Vec::new(),
+            appended: Millis(5),
         })))
     }
 
@@ -109,7 +114,7 @@ impl ForeignLog for Gateway {
                 rest.take(limit.records.min(7))
                     .map(|(offset, value)| Record {
                         offset: Offset(offset as u64),
-                        append_time: Millis(5),
+                        append_time: state.appended,
                         key: None,
                         value: value.clone(),
                         headers: Vec::new(),
@@ -439,4 +444,72 @@ fn a_topic_that_was_created_again_is_read_from_its_beginning() {
         assert!(distinct(&site.events()).is_superset(&ids(1_000..1_080)));
         drop(crew);
     });
+}
+
+/// The provider that an event of our log names.
+fn provider_of(site: &Site, id: &str) -> Option<String> {
+    let records = site.log.all(Topic::UsageEvents);
+    let found = records.iter().find_map(|(_, record)| {
+        let event = usage::decode(&record.value, &record.headers).unwrap();
+        (event.id == id).then(|| event.provider.map(|provider| provider.into_owned()))
+    });
+    found.expect("the event")
+}
+
+#[tokio::test]
+async fn names_that_an_admin_publishes_map_what_is_appended_from_then_on() {
+    let site = Site::new().await;
+    let from: Millis = "2026-11-22T12:00:00Z".parse().unwrap();
+    let publication = |token: &str, values: Vec<(String, String)>| Publish {
+        values: values
+            .into_iter()
+            .map(|(key, value)| NewValue { key, value })
+            .collect(),
+        effective_from: from,
+        by: "a test".to_owned(),
+        reason: "a test".to_owned(),
+        now: from,
+        token: token.to_owned(),
+    };
+    let (file, text) = Network::Testnet.document();
+    let rules = RulesDocument::parse_toml(file, text).unwrap().changes();
+    publish(&*site.db, &publication("rules", rules))
+        .await
+        .unwrap();
+    let entry = |number: u64| {
+        json!({"started_at": 1_795_330_862_123_u64, "request": {"id": format!("r{number}"), "uri": "/v1/chat/completions"},
+            "response": {"status": 200}, "consumer": {"username": "anna"},
+            "ai": {"proxy": {"usage": {"prompt_tokens": 1, "completion_tokens": 2}, "meta": {"provider_name": "azure-eu"}}}})
+    };
+    let write = |number: u64| {
+        site.gateway
+            .with(|state| state.records.push(entry(number).to_string().into()));
+    };
+    write(1);
+    let mut crew = site.worker().await;
+    site.until_at("first", 1).await;
+    assert_eq!(provider_of(&site, "r1").as_deref(), Some("azure-eu"));
+    // Published while the adapter runs. Records from before keep the gateway's name, also when they
+    // are read after it.
+    let names = vec![(
+        "rules.providers".to_owned(),
+        r#"{"azure-eu":"prov-9"}"#.to_owned(),
+    )];
+    publish(&*site.db, &publication("names", names))
+        .await
+        .unwrap();
+    write(2);
+    site.until_at("first", 2).await;
+    assert_eq!(provider_of(&site, "r2").as_deref(), Some("azure-eu"));
+    site.gateway.with(|state| state.appended = from);
+    let start = Instant::now();
+    for number in 3.. {
+        write(number);
+        site.until_at("first", number).await;
+        if provider_of(&site, &format!("r{number}")).as_deref() == Some("prov-9") {
+            break;
+        }
+        assert!(start.elapsed() < WITHIN, "the names were not taken up");
+    }
+    crew.let_go(&[Site::task()], WITHIN).await;
 }

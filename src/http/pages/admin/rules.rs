@@ -43,6 +43,8 @@ pub(in super::super) async fn list(
     let has_models = has(models);
     let badges = SettingKey::Badges.name();
     let has_badges = has(badges);
+    let providers = SettingKey::Providers.name();
+    let has_providers = has(providers);
     let pending = queries.pending_rules(now).await?;
     let body = html! {
         h1 { "Prices and rules" }
@@ -120,6 +122,14 @@ pub(in super::super) async fn list(
                                 td data-label="By" { "" }
                             }
                         }
+                        @if !has_providers && !versions.is_empty() {
+                            tr {
+                                th scope="row" { a href=(path(providers)) { (providers) } }
+                                td .n data-label="Version" { "–" }
+                                td .time data-label="Since" { "only the configuration maps deployments to providers" }
+                                td data-label="By" { "" }
+                            }
+                        }
                     }
                 }
             }
@@ -178,6 +188,14 @@ pub(super) async fn one(
     Ok(html! {
         h1 { (key) }
         @if let Some(note) = note { (note) }
+        @if key == SettingKey::Providers.name() {
+            p .help {
+                "The provider account that earns for a deployment, model group or channel, by its name in the gateway. "
+                "A version maps usage that is received while it is in force; it replaces the one before, and goes before "
+                code { "http.gateways.providers" } " and the adapters' " code { "providers" } " of the configuration. "
+                "What is in the log already does not change."
+            }
+        }
         section .card aria-labelledby="now-h" {
             h2 #now-h { "In force now" }
             @match &current {
@@ -240,6 +258,9 @@ fn change_form(
     let text = match (sent, current) {
         (Some(sent), _) => sent.value.clone(),
         (None, Some(version)) => version.value.clone(),
+        (None, None) if key == SettingKey::Providers.name() => {
+            r#"{"azure-eu-1": "prov-9"}"#.to_owned()
+        }
         (None, None) => "null".to_owned(),
     };
     let sent = sent.cloned().unwrap_or_default();

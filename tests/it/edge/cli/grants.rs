@@ -164,6 +164,83 @@ fn corrected(place: &Place) {
 }
 
 #[test]
+fn one_value_is_published_by_command_now_or_later() {
+    let place = Place::new();
+    place.tidemark(&["init"]).ok();
+    place.tidemark(&["pricing", "init", "testnet"]).ok();
+    let set = |rest: &[&str]| {
+        let reason = ["--reason", "a test"];
+        place.tidemark(&[&["pricing", "set"], rest, &reason].concat())
+    };
+    let said = set(&["tts", "0.02", "--dry-run"]).ok();
+    assert!(
+        said.contains("rules: tts") || said.contains("tts.pricePerUnit"),
+        "{said}"
+    );
+    assert!(said.ends_with("dry run: nothing was published\n"), "{said}");
+    let said = set(&["tts", "0.02"]).failed(2);
+    assert!(
+        said.contains("there is no terminal to confirm on"),
+        "{said}"
+    );
+    let said = set(&["tts", "0.02", "--yes"]).ok();
+    assert!(said.contains("published tts, valid from "), "{said}");
+    let said = set(&["tts", "0.020", "--yes"]).ok();
+    assert!(
+        said.contains("tts has this value at that time anyway"),
+        "{said}"
+    );
+    let names = r#"{"azure-eu-1": "prov-9"}"#;
+    std::fs::write(place.path("names.json"), names).unwrap();
+    set(&["rules.providers", "--file", "names.json", "--yes"]).ok();
+    let launch = [
+        "system_mainnet",
+        "true",
+        "--from",
+        "2099-01-01T00:00:00Z",
+        "--yes",
+    ];
+    set(&launch).ok();
+    let shown = place.tidemark(&["pricing", "show", "--json"]).json();
+    let rule = |key: &str| {
+        let rules = shown.as_array().unwrap();
+        rules
+            .iter()
+            .find(|rule| rule["key"] == key)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(rule("tts")["value"]["pricePerUnit"], "0.02");
+    assert_eq!(
+        rule("rules.providers")["value"],
+        json!({"azure-eu-1": "prov-9"})
+    );
+    assert_eq!(rule("system_mainnet")["value"], false);
+    let scheduled = place.tidemark(&["pricing", "show", "--scheduled", "--json"]);
+    let scheduled = scheduled.json();
+    assert_eq!(scheduled.as_array().unwrap().len(), 1);
+    assert_eq!(scheduled[0]["key"], "system_mainnet");
+    let shown = place.tidemark(&["pricing", "show"]).ok();
+    let (_, later) = shown.split_once("scheduled:").expect("what is scheduled");
+    assert!(
+        later.contains("system_mainnet") && later.contains("2099-01-01"),
+        "{later}"
+    );
+    for (rest, why) in [
+        (&["tts", "much", "--yes"][..], "is not JSON"),
+        (&["tts", "0.0000000001", "--yes"], "tts"),
+        (
+            &["rules.providers", r#"{"a": ""}"#, "--yes"],
+            "rules.providers.a",
+        ),
+        (&["no.such.key", "1", "--yes"], "no.such.key: is not known"),
+    ] {
+        let said = set(rest).failed(2);
+        assert!(said.contains(why), "{why}: {said}");
+    }
+}
+
+#[test]
 fn prices_of_models_come_from_a_public_list() {
     let place = Place::new();
     place.tidemark(&["init"]).ok();
