@@ -191,7 +191,8 @@ pub(super) async fn one(
         @if key == SettingKey::Providers.name() {
             p .help {
                 "The provider account that earns for a deployment, model group or channel, by its name in the gateway. "
-                "A version maps usage that is received while it is in force; it replaces the one before, and goes before "
+                "A version maps requests that are made while it is in force, at the earliest five seconds after it is published. "
+                "It replaces the one before, and goes before "
                 code { "http.gateways.providers" } " and the adapters' " code { "providers" } " of the configuration. "
                 "What is in the log already does not change."
             }
