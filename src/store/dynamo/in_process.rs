@@ -130,18 +130,7 @@ impl DynamoDb {
             }
             let is_whole = answer.unprocessed_keys.is_empty();
             let before = found.len();
-            for (name, wires) in answer.responses {
-                let Some(table) = self.table_of(&name) else {
-                    continue;
-                };
-                for wire in wires {
-                    let item = items::from_wire(table, wire)?;
-                    let key = items::key_of(table, &item).ok_or_else(|| {
-                        refused("the store answered with an item without its key")
-                    })?;
-                    found.insert(key, item);
-                }
-            }
+            self.collect(answer.responses, &mut found)?;
             if is_whole {
                 break;
             }
