@@ -28,7 +28,7 @@ pub use adjustments::{Adjusted, NewAdjustment};
 pub use badges::{badge_id, not_granted};
 pub use credits::{Booked, CreditError, NewCredit};
 pub use keys::{MadeKey, may_grant};
-pub use referrals::{Link, NewSignup, Referrer, Repeat, SignUpError};
+pub use referrals::{Imported, LINKS_MAX, Link, NewLink, NewSignup, Referrer, Repeat, SignUpError};
 pub use resume::Resumed;
 pub use reversals::{NewReversal, SentReversal};
 pub use votes::{NewVotes, VoterLine, VotesPreview, unknown_proposal};
