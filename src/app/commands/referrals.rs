@@ -11,6 +11,7 @@ use crate::domain::text::check_reason;
 use crate::domain::time::Millis;
 use crate::ops::random_name;
 use crate::ops::retry::{Backoff, Retry, RetryPolicy};
+use crate::store::db::StoreError;
 use crate::store::referrals::{
     self, AwardPolicy, ImportRequest, Signup, SignupError, SignupRequest, Switch,
 };
@@ -193,6 +194,16 @@ impl Commands {
                 imported => return imported.map_err(QueryError::Store),
             }
         }
+    }
+
+    /// Whether an account is referred by another one already.
+    pub async fn is_referred_by(
+        &self,
+        referee: &Account,
+        referrer: &Account,
+    ) -> Result<bool, StoreError> {
+        let link = referrals::link_of(self.db(), referee).await?;
+        Ok(link.is_some_and(|link| link.chain.first() == Some(referrer)))
     }
 
     async fn awards(&self, paid_elsewhere: bool, now: Millis) -> Result<AwardPolicy, QueryError> {
