@@ -422,3 +422,145 @@ impl Sums<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{AHEAD_MS_MAX, SeasonError, SeasonSpan, check_coverage, closes};
+    use crate::domain::position::{Epoch, Offset, Partition};
+    use crate::domain::time::{DAY_MS, Millis};
+    use crate::store::audits::coverage::{Coverage, Gap};
+
+    const FROM: Millis = Millis(1_795_000_000_000);
+
+    fn season() -> SeasonSpan {
+        SeasonSpan {
+            name: "s".to_owned(),
+            from: FROM,
+            to: FROM.plus(DAY_MS),
+        }
+    }
+
+    /// The archive of a source partition, which holds everything between two instants.
+    fn covered(source: u32, from: Millis, to: Millis) -> Coverage {
+        Coverage {
+            log_time_from: from,
+            log_time: to,
+            ..Coverage::beginning("t", Epoch(0), Partition(source), Offset(0))
+        }
+    }
+
+    fn gap(from: Millis, to: Millis) -> Gap {
+        Gap {
+            from: Offset(3),
+            to: Offset(5),
+            reason: "lost".to_owned(),
+            log_time_from: from,
+            log_time_to: to,
+        }
+    }
+
+    fn refusal(coverages: &[Coverage], sources: u32, is_first: bool) -> String {
+        match check_coverage(coverages, &season(), sources, is_first) {
+            Ok(()) => "whole".to_owned(),
+            Err(SeasonError::NotYet {
+                source_partition, ..
+            }) => format!("not yet {source_partition}"),
+            Err(SeasonError::BeganLate(source)) => format!("began late {source}"),
+            Err(SeasonError::Gap(reason)) => format!("gap {reason}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_season_is_frozen_only_from_an_archive_that_holds_all_of_it() {
+        // Events may be dated a little ahead, and count for 72 hours after the end.
+        let (begins, until) = (FROM.plus(-AHEAD_MS_MAX), closes(&season()));
+        let (before, after) = (begins.plus(-1), until.plus(1));
+        let whole = |source| covered(source, before, after);
+        let with = |gap: Gap| Coverage {
+            gaps: vec![gap],
+            ..whole(0)
+        };
+        let from_start = |from| Coverage {
+            is_from_start: true,
+            ..covered(0, from, after)
+        };
+        for (what, coverages, sources, is_first, expected) in [
+            ("all of it", vec![whole(0)], 1, true, "whole"),
+            (
+                "both partitions",
+                vec![whole(1), whole(0)],
+                2,
+                true,
+                "whole",
+            ),
+            ("nothing", vec![], 1, true, "not yet 0"),
+            ("one of two", vec![whole(0)], 2, true, "not yet 1"),
+            (
+                "up to the end, but not past it",
+                vec![covered(0, before, until)],
+                1,
+                true,
+                "not yet 0",
+            ),
+            (
+                "from its beginning, but not before it",
+                vec![covered(0, begins, after)],
+                1,
+                true,
+                "began late 0",
+            ),
+            (
+                "from the first record of the first epoch",
+                vec![from_start(FROM.plus(1))],
+                1,
+                true,
+                "whole",
+            ),
+            (
+                "from the first record of a later epoch",
+                vec![from_start(FROM.plus(1))],
+                1,
+                false,
+                "began late 0",
+            ),
+            (
+                "a gap within",
+                vec![with(gap(FROM, FROM.plus(1)))],
+                1,
+                true,
+                "gap lost",
+            ),
+            (
+                "a gap that ends as it begins",
+                vec![with(gap(Millis(0), begins))],
+                1,
+                true,
+                "gap lost",
+            ),
+            (
+                "a gap before",
+                vec![with(gap(Millis(0), begins.plus(-1)))],
+                1,
+                true,
+                "whole",
+            ),
+            (
+                "a gap that begins as it closes",
+                vec![with(gap(until, after))],
+                1,
+                true,
+                "gap lost",
+            ),
+            (
+                "a gap after",
+                vec![with(gap(after, after))],
+                1,
+                true,
+                "whole",
+            ),
+        ] {
+            assert_eq!(refusal(&coverages, sources, is_first), expected, "{what}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
+use tidemark::app::CommandError;
 use tidemark::app::queries::{SeasonBoards, SeasonPlace};
 use tidemark::domain::badges::Evidence;
 use tidemark::domain::position::WriteId;
@@ -385,7 +386,10 @@ async fn a_season_is_frozen_once_and_shown_to_admins() {
         ..boards.clone()
     };
     let refused = commands.freeze_season(&others, "a test").await.unwrap_err();
-    assert!(refused.to_string().contains("which stay"), "{refused}");
+    match refused {
+        CommandError::Refused(refusal) => assert_eq!(refusal.code, "season_frozen_otherwise"),
+        other => panic!("{other}"),
+    }
     let shown = stand.get(path).await;
     assert_eq!(shown.json()["users"][0]["points"], "1.5");
     let audit = stand.get("/api/admin/audit").await.json().to_string();

@@ -8,6 +8,7 @@ mod closes;
 mod failing;
 mod jar;
 mod requests;
+mod seasons;
 mod sessions;
 mod votes;
 mod wallets;
