@@ -29,7 +29,7 @@ async fn in_season() -> Stand {
     let publication = Publish {
         values: vec![NewValue {
             key: "rules.season".to_owned(),
-            value: season,
+            value: season.to_string(),
         }],
         effective_from: NOON,
         by: "a test".to_owned(),
