@@ -31,6 +31,8 @@ pub struct Entry {
 pub struct Page {
     /// The entries.
     pub entries: Vec<Entry>,
+    /// Of each, where a page begins that has the ones before it.
+    pub keys: Vec<String>,
     /// Where the next page begins, if there is one.
     pub next: Option<String>,
 }
@@ -65,27 +67,50 @@ pub fn write(entry: &Entry) -> Write {
 
 /// Entries before `before` (a page's `next`; `None`: the newest), newest first, at most `limit`.
 pub async fn page(db: &dyn Db, before: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+    page_between(db, None, None, before, limit).await
+}
+
+/// The same, of entries from an instant on, and before another one.
+pub async fn page_between(
+    db: &dyn Db,
+    from: Option<Millis>,
+    until: Option<Millis>,
+    before: Option<&str>,
+    limit: usize,
+) -> Result<Page, StoreError> {
+    // Keys begin with the instant, whose text sorts as it does; behind it stands a '#'.
+    let first = from.map_or_else(String::new, |at| at.to_string());
+    let range = match (from, until) {
+        (None, None) => RangeFilter::All,
+        (_, Some(until)) => RangeFilter::Between(first, until.to_string()),
+        // Of what may stand in a key nothing sorts behind '~'.
+        (_, None) => RangeFilter::Between(first, "~".to_owned()),
+    };
     let after = before.map(|item| key(item).item());
     let wanted = u32::try_from(limit).unwrap_or(u32::MAX);
     let query = Query {
         table: Table::Checkpoints,
         index: false,
         hash: PARTITION.to_owned(),
-        range: RangeFilter::All,
+        range,
         descending: true,
         limit: Some(wanted),
         after,
     };
     let page = db.query(&query).await?;
     let entries = page.items.iter().map(read);
-    let next = page.next.as_ref().and_then(|last| match last.get("item") {
-        Some(Attr::S(item)) => Some(item.clone()),
-        _ => None,
-    });
     Ok(Page {
         entries: entries.collect::<Result<Vec<Entry>, StoreError>>()?,
-        next,
+        keys: page.items.iter().filter_map(name_of).collect(),
+        next: page.next.as_ref().and_then(name_of),
     })
+}
+
+fn name_of(item: &Item) -> Option<String> {
+    match item.get("item") {
+        Some(Attr::S(name)) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 /// The entries of an action at one moment.

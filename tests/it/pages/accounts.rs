@@ -41,7 +41,7 @@ async fn a_new_account_sees_that_nothing_happened_yet() {
     has(
         &page,
         &[
-            "Not in the top 0 in this month.",
+            "No provider has points in this month yet.",
             "Quality counts from 20 requests a day on; today has 0, so 20 to go.",
         ],
     );

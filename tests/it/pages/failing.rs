@@ -160,6 +160,7 @@ async fn credit_that_met_a_store_that_is_down_comes_back_to_be_sent_again_under_
         ("once", once.as_str()),
         ("amount", "25"),
         ("reason", "a welcome"),
+        ("confirmed", "yes"),
     ];
     db.is_off.store(true, Ordering::Relaxed);
     let answer = jar.post_raw(&stand, "/admin/credits", &fields, &[]).await;

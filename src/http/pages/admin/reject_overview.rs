@@ -1,9 +1,12 @@
 //! Rejects of all partitions at a glance: how many are kept, how many of the newest are open, and
 //! the newest of all.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use maud::{Markup, html};
 
-use super::super::words::{counted, instant};
+use super::super::words::{counted, instant, number};
 use super::reject_table::{PAGE, PATH, last_page, of_page, table};
 use crate::app::CommandError;
 use crate::app::queries::{Queries, RejectLine, RejectState};
@@ -12,6 +15,8 @@ use crate::log::{Bounds, ReadLimit};
 
 /// So many of each partition's newest are looked at.
 const NEWEST: u64 = 50;
+/// The home page waits no longer for them.
+const CARD_WITHIN: Duration = Duration::from_secs(1);
 
 /// A partition.
 struct Line {
@@ -52,6 +57,47 @@ pub(super) async fn overview(queries: &Queries) -> Result<Markup, CommandError> 
             }
         }
     })
+}
+
+/// A card for the home page: how many of the newest rejects of each partition are open, by reason.
+pub(super) async fn card(queries: &Queries) -> Markup {
+    let found = tokio::time::timeout(CARD_WITHIN, open_by_reason(queries)).await;
+    let found = found.ok().and_then(Result::ok);
+    let count = |open: &BTreeMap<&str, usize>| open.values().sum::<usize>();
+    html! {
+        section .card aria-labelledby="rejects-h" {
+            div .row {
+                h2 #rejects-h { "Rejects" }
+                @match &found {
+                    Some(open) if open.is_empty() => { span .chip { "None open" } }
+                    Some(open) => { span .chip.bad { (number(count(open))) " open" } }
+                    None => { span .chip.open { "Unknown" } }
+                }
+            }
+            @match &found {
+                Some(open) if open.is_empty() => { p .help { "No event among the newest was refused and left so." } }
+                Some(open) => {
+                    p { "Events that were refused and do not count, among the newest " (NEWEST) " of each partition:" }
+                    dl .facts {
+                        @for (reason, count) in open { div { dt { code { (reason) } } dd .n { (number(count)) } } }
+                    }
+                }
+                None => { p .warn { "The log cannot be read at the moment." } }
+            }
+            p { a href=(PATH) { "Look at them" } }
+        }
+    }
+}
+
+async fn open_by_reason(queries: &Queries) -> Result<BTreeMap<&'static str, usize>, CommandError> {
+    let mut open = BTreeMap::new();
+    for partition in 0..queries.reject_partitions().await? {
+        let (_, rows) = newest_of(queries, partition).await?;
+        for row in rows.iter().filter(|row| row.state == RejectState::Open) {
+            *open.entry(row.reason).or_default() += 1;
+        }
+    }
+    Ok(open)
 }
 
 /// A partition, and its newest rejects.

@@ -1,0 +1,95 @@
+//! What a person is asked about before money or points move: an id that nobody has, and an amount
+//! that is unusually large. Both happen by a slip of the hand. Programs are not asked: the API acts.
+
+use std::fmt;
+
+use super::Commands;
+use crate::app::queries::QueryError;
+use crate::domain::amount::{Money, Points};
+use crate::domain::ids::Account;
+
+/// Why somebody is asked first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// There is no such account yet.
+    UnknownAccount(Account),
+    /// More USD than the setting.
+    MuchMoney {
+        /// The setting.
+        above: Money,
+    },
+    /// More points than the setting.
+    ManyPoints {
+        /// The setting.
+        above: Points,
+    },
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Doubt::UnknownAccount(account) => write!(
+                f,
+                "there is no {} “{}” yet: no usage, no code, no credits, no key",
+                account.kind,
+                account.id()
+            ),
+            Doubt::MuchMoney { above } => {
+                write!(f, "this is more than {above} USD (http.ask_above_usd)")
+            }
+            Doubt::ManyPoints { above } => {
+                write!(
+                    f,
+                    "this is more than {above} points (http.ask_above_points)"
+                )
+            }
+        }
+    }
+}
+
+impl Commands {
+    /// What is doubtful of credit for an account.
+    pub async fn doubts_of_credit(
+        &self,
+        account: &Account,
+        amount: Money,
+        above: Money,
+    ) -> Result<Vec<Doubt>, QueryError> {
+        let mut doubts = self.unknown(account).await?;
+        if amount.0.unsigned_abs() > above.0.unsigned_abs() {
+            doubts.push(Doubt::MuchMoney { above });
+        }
+        Ok(doubts)
+    }
+
+    /// What is doubtful of an adjustment of an account's points.
+    pub async fn doubts_of_adjustment(
+        &self,
+        account: &Account,
+        points: Points,
+        above: Points,
+    ) -> Result<Vec<Doubt>, QueryError> {
+        let mut doubts = self.unknown(account).await?;
+        if points.0.unsigned_abs() > above.0.unsigned_abs() {
+            doubts.push(Doubt::ManyPoints { above });
+        }
+        Ok(doubts)
+    }
+
+    async fn unknown(&self, account: &Account) -> Result<Vec<Doubt>, QueryError> {
+        let traces = self.queries.traces_of(account).await?;
+        let unknown = || Doubt::UnknownAccount(account.clone());
+        Ok(traces.is_empty().then(unknown).into_iter().collect())
+    }
+}
+
+/// The idempotency key of the counter-entry to an entry with this key: so an entry is undone once,
+/// whoever asks for it.
+pub fn key_of_undo(key: &str) -> String {
+    /// Ids have 128 bytes.
+    const KEPT_BYTES: usize = 120;
+    match key.len() <= KEPT_BYTES {
+        true => format!("undo-{key}"),
+        false => format!("undo-{:032x}", xxhash_rust::xxh3::xxh3_128(key.as_bytes())),
+    }
+}
