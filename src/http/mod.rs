@@ -250,7 +250,12 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
     let accounts = accounts.layer(guard.clone());
     // Outside of the guard: browsers ask first without a key.
     let accounts = match cors::layer(&service.config.cors_origins) {
-        Some(cors) => accounts.layer(cors),
+        Some(cors) => {
+            // Within the layer, or browsers would be told that OPTIONS is no method.
+            let of_methods = made_with.clone();
+            let no_form = move |request: Request| no_form_here(of_methods, request);
+            accounts.method_not_allowed_fallback(no_form).layer(cors)
+        }
         None => accounts,
     };
     let routes = keyed

@@ -53,7 +53,12 @@ pub(super) async fn respond(
 ) -> Result<Response, Problem> {
     // Who looks at an account of their own sees that it has nothing yet. Admins mistype ids.
     let is_own = visitor.accounts().contains(&&account);
-    if !is_own && pages.service.queries.traces_of(&account).await?.is_empty() {
+    let queries = &pages.service.queries;
+    if !is_own
+        && queries.traces_of(&account).await?.is_empty()
+        // Its first usage may wait behind a halted partition; the page says so.
+        && queries.stands_still(&account).await?.is_none()
+    {
         return Ok(find::no_such_account(visitor, &account));
     }
     let subject = Subject::read(pages, account, asking.month).await?;
