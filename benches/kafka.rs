@@ -17,6 +17,7 @@ mod gate;
 #[path = "kafka/latency.rs"]
 mod latency;
 #[path = "kafka/sink.rs"]
+#[allow(dead_code, reason = "its latency is for another benchmark")]
 mod sink;
 
 use std::process::Command;
@@ -307,8 +308,9 @@ async fn speed(bootstrap: &str) {
         ends.push(end);
     }
     let (first, last) = (&ends[1], &ends[passes + 1]);
-    println!("passes of {events} events in {PARTITIONS} partitions");
     let topic = format!("{prefix}{}", Topic::UsageEvents);
+    // benches/compare reads the topic's name here.
+    println!("passes of {events} events in {PARTITIONS} partitions of {topic}");
     let yardstick = {
         let bootstrap = bootstrap.to_owned();
         let read = tokio::task::spawn_blocking(move || bare(&bootstrap, &topic, events));

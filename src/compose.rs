@@ -64,7 +64,13 @@ impl Engines {
 
     /// What a process with a service does beside its requests, until shutdown: it keeps the sums
     /// over all accounts, and looks after the log and the store.
-    pub async fn look_after(self, config: HttpConfig, health: Arc<Health>, shutdown: Shutdown) {
+    pub async fn look_after(
+        self,
+        config: HttpConfig,
+        health: Arc<Health>,
+        closing: Option<Objects>,
+        shutdown: Shutdown,
+    ) {
         let metrics = self.metrics.clone();
         let sums = queries::keep(
             self.db.clone(),
@@ -77,6 +83,7 @@ impl Engines {
             self.db.clone(),
             Arc::new(SystemClock),
             metrics,
+            closing,
             shutdown.clone(),
         );
         let dependencies = http::watch_dependencies(self.log, self.db, health, shutdown);

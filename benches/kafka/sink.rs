@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tidemark::ops::clock::{Clock, SystemClock};
 use tidemark::store::db::{
-    Attr, Condition, Db, Item, Key, Page, Query, RangeFilter, StoreError, Table, Write,
+    Attr, BATCH_WRITE_ITEMS_MAX, Condition, Db, Item, Key, Page, Query, RangeFilter, StoreError,
+    Table, Write,
 };
+
+/// How many batches of puts the client of DynamoDB sends at once.
+const BATCHES_AT_ONCE: usize = 4;
 
 /// Keeps what the pipeline reads again (rules, checkpoints), takes account rows and forgets them. Every account is in memory, so none is
 /// ever read twice.
@@ -16,9 +21,31 @@ use tidemark::store::db::{
 pub struct Sink {
     items: Mutex<BTreeMap<Key, Item>>,
     rows: AtomicU64,
+    /// How long every answer takes, as over a network.
+    latency: Duration,
 }
 
 impl Sink {
+    /// One whose answers take a while.
+    #[allow(
+        dead_code,
+        reason = "each benchmark is compiled with a copy of its own"
+    )]
+    pub fn answering_after(latency: Duration) -> Sink {
+        Sink {
+            latency,
+            ..Sink::default()
+        }
+    }
+
+    /// Waits for so many answers, one after the other.
+    async fn answers(&self, count: usize) {
+        let wait = self.latency * u32::try_from(count).unwrap_or(u32::MAX);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Item>> {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,15 +132,18 @@ impl Db for Sink {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
+        self.answers(1).await;
         Ok(self.lock().get(key).cloned())
     }
 
     async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        self.answers(1).await;
         let items = self.lock();
         Ok(keys.iter().map(|key| items.get(key).cloned()).collect())
     }
 
     async fn query(&self, query: &Query) -> Result<Page, StoreError> {
+        self.answers(1).await;
         let items = self.lock();
         let first = Key::new(query.table, query.hash.clone(), "");
         let of_hash = items
@@ -133,6 +163,7 @@ impl Db for Sink {
     }
 
     async fn scan(&self, table: Table, _after: Option<Item>) -> Result<Page, StoreError> {
+        self.answers(1).await;
         let items = self.lock();
         let of_table = items.iter().filter(|(key, _)| key.table == table);
         let items = of_table.map(|(_, item)| item.clone()).collect();
@@ -140,14 +171,22 @@ impl Db for Sink {
     }
 
     async fn write(&self, write: Write) -> Result<(), StoreError> {
+        self.answers(1).await;
         self.take(write)
     }
 
     async fn transact(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.answers(1).await;
         writes.into_iter().try_for_each(|write| self.take(write))
     }
 
     async fn put_all(&self, table: Table, items: Vec<Item>) -> Result<(), StoreError> {
+        self.answers(
+            items
+                .len()
+                .div_ceil(BATCH_WRITE_ITEMS_MAX * BATCHES_AT_ONCE),
+        )
+        .await;
         let put = |item| Write::Put {
             table,
             item,

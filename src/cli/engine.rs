@@ -452,18 +452,31 @@ pub async fn archive(config: &ArchiveConfig) -> Done<Option<ArchiveSetup>> {
 /// Where the files of closed months lie; `None`: that is not configured. Without Kafka and DynamoDB
 /// it is a directory in the data directory.
 pub async fn closing(config: &Config) -> Done<Option<Objects>> {
-    let ClosingConfig {
-        location,
-        endpoint,
-        region,
-    } = config.closing.clone();
-    let own = || FilesLocation::Directory(DataDir::new(&config.data).closing());
-    let location = location.or_else(|| (!config.is_cluster()).then(own));
-    let Some(location) = location else {
+    let Some(location) = closing_location(config) else {
         return Ok(None);
     };
+    let ClosingConfig {
+        endpoint, region, ..
+    } = config.closing.clone();
     let files = objects(&location, endpoint, region, NO_CLOSING_REGION);
     files.await.map(Some)
+}
+
+fn closing_location(config: &Config) -> Option<FilesLocation> {
+    let own = || FilesLocation::Directory(DataDir::new(&config.data).closing());
+    let given = config.closing.location.clone();
+    given.or_else(|| (!config.is_cluster()).then(own))
+}
+
+/// As [`closing`], for those who only read: a directory that is gone is not made.
+pub async fn closing_to_read(config: &Config) -> Done<Option<Objects>> {
+    if let Some(FilesLocation::Directory(directory)) = closing_location(config)
+        && !directory.is_dir()
+    {
+        let what = format!("there is no directory {}", directory.display());
+        return Err(Failure::refused(what));
+    }
+    closing(config).await
 }
 
 /// Files at a place.

@@ -61,13 +61,14 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         archive: archiving.as_ref().map(readable),
     };
     let files = closing(config).await?;
-    let service = engines.service(partitions, &config.http, health.clone(), files);
+    let service = engines.service(partitions, &config.http, health.clone(), files.clone());
     let connections = service.connections();
     let router = match config.serve.metrics_listen {
         None => http::router(service, Hosts::Any),
         Some(_) => http::router_without_metrics(service, Hosts::Any),
     };
-    tokio::spawn(engines.look_after(config.http.clone(), health.clone(), shutdown.clone()));
+    let looking = engines.look_after(config.http.clone(), health.clone(), files, shutdown.clone());
+    tokio::spawn(looking);
     tokio::spawn(pipeline::watch_recent(
         Arc::new(SystemClock),
         counted,

@@ -72,14 +72,15 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     };
     local_key(&commands, &data.key()).await?;
     let files = closing(config).await?;
-    let service = engines.service(partitions, &config.http, health.clone(), files);
+    let service = engines.service(partitions, &config.http, health.clone(), files.clone());
     let key = read_local_key(&data.key())?;
     service.prove_listener(&key, running.listen);
     let links = sign_in_links(&service, &key, is_demo);
     let within = config.drain_timeout;
     let notice = listeners.public_notice()?;
     let served = listeners.serve(&mut tasks, &service, within, trigger, shutdown);
-    tasks.spawn(engines.look_after(config.http.clone(), health.clone(), shutdown.clone()));
+    let looking = engines.look_after(config.http.clone(), health.clone(), files, shutdown.clone());
+    tasks.spawn(looking);
     if is_demo {
         tasks.spawn(demo::run(commands, log, partitions, shutdown.clone()));
     }

@@ -5,9 +5,11 @@
 //! [`Caller::must`]; and says it again in its documentation (`security`), against which a test
 //! tries every route with every kind of key.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -67,6 +69,24 @@ fn doubled(headers: &HeaderMap) -> Option<HeaderName> {
 pub(super) fn address_of(extensions: &Extensions) -> Option<IpAddr> {
     let peer = extensions.get::<ConnectInfo<SocketAddr>>();
     peer.map(|ConnectInfo(address)| address.ip().to_canonical())
+}
+
+/// The address whose share of something counts: the peer's. `None`: there is none, or all clients
+/// come from a proxy's, so that a share of it would be one for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ClientAddress(pub Option<IpAddr>);
+
+impl FromRequestParts<ApiState> for ClientAddress {
+    type Rejection = Infallible;
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &ApiState,
+    ) -> Result<ClientAddress, Infallible> {
+        // The setting that an operator takes away behind a proxy.
+        let is_counted = service.config.connections_per_address_max.is_some();
+        let address = address_of(&parts.extensions);
+        Ok(ClientAddress(address.filter(|_| is_counted)))
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -5,11 +5,12 @@
 //! takes it for a whole one.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
@@ -18,6 +19,7 @@ use tracing::Instrument;
 
 use super::ApiState;
 use super::problem::Problem;
+use super::public_room::{DownloadSlot, busy};
 use crate::app::pieces::{Piece, received};
 use crate::app::queries::{Export, ExportError, ExportRequest};
 use crate::claims::FileKind;
@@ -27,8 +29,10 @@ use crate::ops::metrics::Metrics;
 
 /// Downloads at once. Each reads a whole table.
 pub(super) const DOWNLOADS_MAX: usize = 2;
-/// Downloads at once of what anybody may see.
-pub(super) const PUBLISHED_MAX: usize = 4;
+/// Downloads at once of what anybody may see. Each holds a few pieces of 4 MiB.
+pub(super) const PUBLISHED_MAX: usize = 8;
+/// How many of these an address may have.
+pub(super) const PUBLISHED_SHARE: usize = 2;
 /// After so long a client that takes nothing is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// Longest download.
@@ -41,7 +45,7 @@ pub(super) async fn download(
     service: &ApiState,
     request: ExportRequest,
 ) -> Result<Response, Problem> {
-    let room = room(&service.downloads, DOWNLOADS_MAX)?;
+    let room = room(&service.downloads)?;
     let now = service.clock.now();
     let export = service.queries.clone().export(request, now).await?;
     let disposition = format!("attachment; filename=\"{}\"", export.file_name());
@@ -59,15 +63,15 @@ pub(super) async fn download(
     Ok((headers, Body::from_stream(received(made, cut_short))).into_response())
 }
 
-fn room(of: &Arc<Semaphore>, max: usize) -> Result<OwnedSemaphorePermit, Problem> {
-    of.clone().try_acquire_owned().map_err(|_| {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "downloads_busy",
-            format!("{max} other downloads are running; retry in a minute"),
-        )
-        .retry_after(60)
-    })
+fn room(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    let room = of.clone().try_acquire_owned();
+    room.map_err(|_| busy(DOWNLOADS_MAX))
+}
+
+/// What a download of a closed month holds while it runs.
+enum Held {
+    Admin { _room: OwnedSemaphorePermit },
+    Anybody { _slot: DownloadSlot },
 }
 
 /// Who downloads a file of a closed month.
@@ -75,8 +79,8 @@ fn room(of: &Arc<Semaphore>, max: usize) -> Result<OwnedSemaphorePermit, Problem
 pub(super) enum Downloader {
     /// An admin: any file.
     Admin,
-    /// Anybody: what goes on chain.
-    Anybody,
+    /// Anybody: what goes on chain. The address is that of the client, if it is known.
+    Anybody(Option<IpAddr>),
 }
 
 /// Begins a download of a file of a closed month.
@@ -86,9 +90,13 @@ pub(super) async fn download_closed(
     kind: FileKind,
     who: Downloader,
 ) -> Result<Response, Problem> {
-    let room = match who {
-        Downloader::Admin => room(&service.downloads, DOWNLOADS_MAX)?,
-        Downloader::Anybody => room(&service.published, PUBLISHED_MAX)?,
+    let held = match who {
+        Downloader::Admin => Held::Admin {
+            _room: room(&service.downloads)?,
+        },
+        Downloader::Anybody(address) => Held::Anybody {
+            _slot: service.published.enter(address)?,
+        },
     };
     let file = service.closing.open_file(month, kind).await?;
     let disposition = format!("attachment; filename=\"{month}-{kind}\"");
@@ -99,7 +107,7 @@ pub(super) async fn download_closed(
     ];
     let (pieces, made) = mpsc::channel(1);
     let work = async move {
-        let _room = room;
+        let _held = held;
         let sent = tokio::time::timeout(WITHIN, send_closed(file.pieces, &pieces)).await;
         if !matches!(sent, Ok(Ok(()))) {
             tracing::info!(

@@ -59,6 +59,7 @@ mod measure;
 mod openapi;
 mod pages;
 mod problem;
+mod public_room;
 mod requests;
 mod server;
 mod status;
@@ -136,7 +137,7 @@ pub struct ApiState {
     /// Room for downloads.
     downloads: Arc<Semaphore>,
     /// Room for downloads of what anybody may see.
-    published: Arc<Semaphore>,
+    published: Arc<public_room::PublicRoom>,
     closing: Arc<Closing>,
     gateway_settings: Arc<ingest::MappedSettings>,
 }
@@ -182,7 +183,10 @@ impl ApiState {
             pages: Arc::default(),
             identity: Arc::default(),
             downloads: Arc::new(Semaphore::new(download::DOWNLOADS_MAX)),
-            published: Arc::new(Semaphore::new(download::PUBLISHED_MAX)),
+            published: public_room::PublicRoom::new(
+                download::PUBLISHED_MAX,
+                download::PUBLISHED_SHARE,
+            ),
             closing: Arc::new(Closing::new(
                 queries.clone(),
                 parts.clock.clone(),

@@ -186,6 +186,8 @@ metrics! {
     closing_last_closed_timestamp_seconds: IntGauge;
     /// 1 while the close of a month was begun and is not finished.
     closing_unfinished: IntGauge;
+    /// Files of closed months that are gone or have another length, as they were last looked for.
+    closing_files_missing: IntGauge;
     /// Attempts to write a file of the archive that failed. The audit waits and tries again.
     archive_write_failures_total: IntCounter;
     /// The log time up to which the archive of a source partition has rows, as a Unix time.

@@ -59,7 +59,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            chunk_records_max: 1_000,
+            chunk_records_max: 5_000,
             chunk_bytes_max: 8 << 20,
             chunk_age: Duration::from_millis(100),
             idle_after: Duration::from_millis(300),
@@ -70,7 +70,7 @@ impl Default for Settings {
             usage_row_life: Duration::from_secs((35 + 7) * 86_400),
             chains_cached_max: 500_000,
             flush_interval: Duration::from_millis(500),
-            flush_accounts_max: 20_000,
+            flush_accounts_max: 50_000,
             flush_concurrency: 32,
             accounts_cached_max: 200_000,
             blocks_read_max: 64,

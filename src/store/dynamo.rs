@@ -1,5 +1,6 @@
-//! [`Db`] on DynamoDB, by the AWS client: production, the embedded engine and Amazon's DynamoDB
-//! Local alike.
+//! [`Db`] on DynamoDB, by the AWS client: production and Amazon's DynamoDB Local alike, and the
+//! embedded engine of another process. The engine of this process is called without the client
+//! (`in_process`), under the same rules.
 //!
 //! The SDK's own retries are off, because they repeat conditional writes whose answer was lost.
 //! Ours:
@@ -19,8 +20,10 @@
 mod batches;
 pub mod credentials;
 mod denied;
+mod engine;
 mod error_text;
 mod in_flight;
+mod in_process;
 pub mod items;
 pub mod retry;
 pub mod server_clock;
@@ -33,8 +36,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::http::HttpResponse;
-use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::{
     ConditionCheck, ConsumedCapacity, Delete, Put, ReturnConsumedCapacity, TransactWriteItem,
 };
@@ -48,9 +49,11 @@ use super::meter::{Consumed, Operation, StoreMeter};
 use crate::ops::clock::Clock;
 use crate::ops::log_throttle::LogThrottle;
 use crate::ops::retry::{Retry, RetryPolicy};
+use engine::Engine;
 use in_flight::{InFlight, Pass};
 use items::{
-    Expression, expression, from_wire, is_expired, key_condition, key_wire, to_wire, write_units,
+    Expression, Wire, WireValue, expression, from_wire, is_expired, key_condition, key_wire,
+    to_wire, write_units,
 };
 use retry::{Fault, Repeatable, fault, transaction_fault};
 use server_clock::{DateReader, ServerClock};
@@ -69,6 +72,8 @@ static BUSY: LogThrottle<()> = LogThrottle::new();
 #[derive(Clone)]
 pub struct DynamoDb {
     client: Client,
+    /// The store's engine, if it is in this process.
+    engine: Option<Engine>,
     prefix: Arc<str>,
     retries: RetryPolicy,
     batch_concurrency: usize,
@@ -102,6 +107,7 @@ impl DynamoDb {
         meter.allows(in_flight::MOST);
         DynamoDb {
             client: Client::from_conf(settings::config(settings, dates)),
+            engine: Engine::of(settings),
             prefix: Arc::from(settings.prefix.as_str()),
             retries: settings.retries,
             batch_concurrency: settings.batch_concurrency.max(1),
@@ -143,11 +149,11 @@ impl DynamoDb {
     pub(super) async fn run<T, E, Fut>(
         &self,
         repeatable: Repeatable,
-        sort: impl Fn(&SdkError<E, HttpResponse>) -> Fault,
+        sort: impl Fn(&E) -> Fault,
         send: impl Fn() -> Fut,
     ) -> Result<T, StoreError>
     where
-        Fut: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
     {
         let mut retry = self.retry();
         self.run_within(&mut retry, repeatable, sort, send).await
@@ -158,11 +164,11 @@ impl DynamoDb {
         &self,
         retry: &mut Retry<'_>,
         repeatable: Repeatable,
-        sort: impl Fn(&SdkError<E, HttpResponse>) -> Fault,
+        sort: impl Fn(&E) -> Fault,
         send: impl Fn() -> Fut,
     ) -> Result<T, StoreError>
     where
-        Fut: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
     {
         let mut refused = 0;
         let started = self.clock.moment();
@@ -276,27 +282,34 @@ impl DynamoDb {
         }
     }
 
+    /// The table of this name, if it is one of ours.
+    fn table_of(&self, name: &str) -> Option<Table> {
+        Table::ALL.into_iter().find(|t| self.table_name(*t) == name)
+    }
+
     /// Measures an answer about several tables.
     fn measure_all(&self, operation: Operation, consumed: &[ConsumedCapacity]) {
         for part in consumed {
-            let name = part.table_name().unwrap_or_default();
-            let table = Table::ALL.into_iter().find(|t| self.table_name(*t) == name);
-            if let Some(table) = table {
+            if let Some(table) = self.table_of(part.table_name().unwrap_or_default()) {
                 self.measure(table, operation, Some(part));
             }
         }
     }
 
-    fn read_item(&self, table: Table, wire: items::Wire) -> Result<Option<Item>, StoreError> {
+    fn read_item<V: WireValue>(
+        &self,
+        table: Table,
+        wire: Wire<V>,
+    ) -> Result<Option<Item>, StoreError> {
         let item = from_wire(table, wire)?;
         Ok((!is_expired(table, &item, self.clock.now())).then_some(item))
     }
 
-    fn read_page(
+    fn read_page<V: WireValue>(
         &self,
         table: Table,
-        wires: Vec<items::Wire>,
-        next: Option<items::Wire>,
+        wires: Vec<Wire<V>>,
+        next: Option<Wire<V>>,
     ) -> Result<Page, StoreError> {
         let items = wires.into_iter().map(|wire| self.read_item(table, wire));
         Ok(Page {
@@ -309,6 +322,10 @@ impl DynamoDb {
 
     async fn put(&self, table: Table, item: Item, condition: &Condition) -> Result<(), StoreError> {
         self.admit(write_units(&item)).await;
+        if let Some(engine) = &self.engine {
+            self.engine_put(engine, table, &item, condition).await?;
+            return self.sync_store().await;
+        }
         let wire = to_wire(item);
         let Expression {
             text,
@@ -332,6 +349,10 @@ impl DynamoDb {
 
     async fn delete(&self, key: &Key, condition: &Condition) -> Result<(), StoreError> {
         self.admit(1).await;
+        if let Some(engine) = &self.engine {
+            self.engine_delete(engine, key, condition).await?;
+            return self.sync_store().await;
+        }
         let Expression {
             text,
             names,
@@ -428,6 +449,9 @@ impl Db for DynamoDb {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
+        if let Some(engine) = &self.engine {
+            return self.engine_get(engine, key).await;
+        }
         let request = self
             .client
             .get_item()
@@ -445,10 +469,16 @@ impl Db for DynamoDb {
     }
 
     async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        if let Some(engine) = &self.engine {
+            return self.engine_get_all(engine, keys).await;
+        }
         self.get_batches(keys).await
     }
 
     async fn query(&self, query: &Query) -> Result<Page, StoreError> {
+        if let Some(engine) = &self.engine {
+            return self.engine_query(engine, query).await;
+        }
         let key = key_condition(query)?;
         let index = query.index.then(|| query.table.index()).flatten();
         let request = self
@@ -472,6 +502,9 @@ impl Db for DynamoDb {
     }
 
     async fn scan(&self, table: Table, after: Option<Item>) -> Result<Page, StoreError> {
+        if let Some(engine) = &self.engine {
+            return self.engine_scan(engine, table, after).await;
+        }
         let request = self
             .client
             .scan()
@@ -510,6 +543,10 @@ impl Db for DynamoDb {
             )));
         }
         self.admit(writes.iter().map(transaction_units).sum()).await;
+        if let Some(engine) = &self.engine {
+            self.engine_transact(engine, &writes).await?;
+            return self.sync_store().await;
+        }
         let parts: Vec<TransactWriteItem> = writes
             .into_iter()
             .map(|write| self.transact_item(write))
@@ -533,7 +570,10 @@ impl Db for DynamoDb {
         if items.is_empty() {
             return Ok(());
         }
-        self.put_batches(table, items).await?;
+        match &self.engine {
+            Some(engine) => self.engine_put_all(engine, table, items).await?,
+            None => self.put_batches(table, items).await?,
+        }
         self.sync_store().await
     }
 }

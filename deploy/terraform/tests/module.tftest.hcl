@@ -117,7 +117,7 @@ run "with_an_archive" {
   }
   assert {
     condition = (
-      keys(aws_iam_role_policy_attachment.files) == tolist(["serve", "worker"])
+      keys(aws_iam_role_policy_attachment.files) == ["serve", "worker"]
       && length(aws_iam_policy.files) == 2
       && alltrue([for policy in aws_iam_policy.files : !strcontains(policy.policy, "$")])
     )

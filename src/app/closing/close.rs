@@ -1,13 +1,12 @@
 //! Begins, continues and finishes a close.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::TryStreamExt as _;
 use serde_json::json;
 
 use super::carry::{LostFiles, close_file, unfinished};
 use super::files::{DAMAGED, damaged};
+use super::missing::missing_of;
 use super::view::{ClosePreview, CloseView};
 use super::{ClosedFile, Closing, Room};
 use crate::app::{CommandError, Refusal};
@@ -121,20 +120,7 @@ impl Closing {
         let Some(file) = close_file(close)? else {
             return Ok(());
         };
-        let folder = month.to_string();
-        let there: BTreeMap<String, u64> = self
-            .files()?
-            .list(Some(&folder))
-            .try_filter_map(async |meta| {
-                let name = meta.location.filename().map(str::to_owned);
-                Ok(name.map(|name| (name, meta.size)))
-            })
-            .try_collect()
-            .await?;
-        let kinds = file.files.iter().map(|entry| (&*entry.name, entry.bytes));
-        let close_name = FileKind::Close.to_string();
-        let mut expected = kinds.chain([(&*close_name, file.bytes().len() as u64)]);
-        if expected.all(|(name, bytes)| there.get(name) == Some(&bytes)) {
+        if missing_of(self.files()?, &file).await?.is_empty() {
             return Ok(());
         }
         let earlier = self.earlier_than(month).await?;

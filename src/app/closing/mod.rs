@@ -15,6 +15,7 @@ mod claims;
 mod close;
 mod files;
 mod gather;
+mod missing;
 mod view;
 mod watch;
 
@@ -33,6 +34,7 @@ use crate::store::db::Db;
 
 pub use claims::{AccountClaims, ClaimOfClose, CumulativeClaim, Proof};
 pub use files::ClosedFile;
+pub use missing::missing_files;
 pub use view::{ClosePreview, CloseState, CloseView, ClosedFileInfo, last_closed_and_unfinished};
 pub use watch::watch;
 

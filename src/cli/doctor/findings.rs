@@ -65,6 +65,8 @@ pub enum Cause {
     Reported(String),
     /// The close of a month was begun and not finished.
     CloseUnfinished,
+    /// Files of closed months are gone, or their place cannot be read.
+    CloseFiles,
     /// Work has been waiting for too long, and nothing tells why.
     Late,
     /// Adapters are configured where nobody runs them.
@@ -177,6 +179,7 @@ impl Findings {
                 | Cause::Process(_)
                 | Cause::Reported(_)
                 | Cause::CloseUnfinished
+                | Cause::CloseFiles
                 | Cause::Archive => all.push(lines),
                 Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) | Cause::Unprotected => {
                     late.push(lines);

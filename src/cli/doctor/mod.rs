@@ -9,7 +9,6 @@ use super::engine::kafka_settings;
 use super::output::{Done, Failure, counted};
 use super::session::{Session, Workers};
 use super::set_aside;
-use crate::app::closing::last_closed_and_unfinished;
 use crate::domain::position::Partition;
 use crate::log::embedded;
 use crate::log::foreign::ForeignLog;
@@ -22,6 +21,7 @@ use crate::store::checkpoints;
 use findings::{Backlog, Cause, Findings};
 
 mod audits;
+mod closes;
 mod findings;
 mod outages;
 mod positions;
@@ -32,9 +32,6 @@ pub(super) use outages::{Refusal, clock_difference, idle_roles, refusal, store_c
 
 /// What `up` and `doctor` say to an adapter that nobody will run.
 pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but they are read only by `tidemark worker --roles adapt`, which needs Kafka (docs/adapters.md).";
-
-/// A million accounts are closed in about a minute.
-const CLOSE_MS_MAX: i64 = 10 * 60 * 1_000;
 
 /// Runs `tidemark doctor`.
 pub async fn run(session: &Session, config: &Config, args: &DoctorArgs) -> Done {
@@ -90,7 +87,7 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     positions::awards(session, findings).await?;
     audits::look(session, config, findings).await?;
     badges(session, findings).await?;
-    closes(session, findings).await?;
+    closes::look(session, config, findings).await?;
     outages::recent(session, findings).await;
     tables::protection(config, findings).await?;
     adapting(session, config, findings).await
@@ -131,23 +128,6 @@ fn log_refusals(config: &Config, findings: &mut Findings) {
     for what in embedded::faults(&dir, &SystemClock, config.log.clock_confirmed_until) {
         findings.fault(Cause::LogRefuses, what);
     }
-}
-
-/// A close that was begun a while ago: whoever began it did not come to its end.
-async fn closes(session: &Session, findings: &mut Findings) -> Done {
-    let (_, unfinished) = last_closed_and_unfinished(session.db()).await?;
-    if let Some((month, since)) = unfinished
-        && session.now().0 - since.0 > CLOSE_MS_MAX
-    {
-        findings.fault(
-            Cause::CloseUnfinished,
-            format!(
-                "The close of {month} was begun at {since} and is not finished, so its claims are not \
-                 published and no later month can be closed. Finish it: tidemark close {month}"
-            ),
-        );
-    }
-    Ok(())
 }
 
 async fn rules(session: &Session, findings: &mut Findings) -> Done {

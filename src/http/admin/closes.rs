@@ -11,6 +11,7 @@ use crate::claims::FileKind;
 use crate::domain::closing::TermsText;
 use crate::domain::time::Month;
 use crate::http::ApiState;
+use crate::http::access::ClientAddress;
 use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::download::{Downloader, download_closed};
 use crate::http::extract::{JsonBody, NoQuery, PathParams};
@@ -197,11 +198,14 @@ pub(super) async fn file(
         (status = 400, description = "`invalid_path`: not a month, or not the name of a file.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_closed`, `no_such_file`: there is none.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`close_unfinished`: it is not published yet. `closing_file_damaged`: it has another length.", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too_many_downloads`: this address has two under way; retry, see Retry-After.", body = Problem,
+            content_type = "application/problem+json"),
         (status = 503, description = "`downloads_busy`, `files_unavailable`: retry, see Retry-After.", body = Problem,
             content_type = "application/problem+json"),
     ))]
 pub(in crate::http) async fn published(
     State(service): State<ApiState>,
+    ClientAddress(address): ClientAddress,
     PathParams(path): PathParams<ClosePath>,
 ) -> Result<Response, Problem> {
     let kind = path.kind()?;
@@ -213,5 +217,5 @@ pub(in crate::http) async fn published(
             why,
         ));
     }
-    download_closed(&service, path.month, kind, Downloader::Anybody).await
+    download_closed(&service, path.month, kind, Downloader::Anybody(address)).await
 }

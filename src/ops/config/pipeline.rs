@@ -60,7 +60,7 @@ impl PipelineConfig {
     pub(super) fn read(reader: &mut Reader) -> PipelineConfig {
         let ms = Duration::from_millis;
         let config = PipelineConfig {
-            chunk_records_max: count(reader, "pipeline.chunk_records_max", 1_000, 1, 1_000_000),
+            chunk_records_max: count(reader, "pipeline.chunk_records_max", 5_000, 1, 1_000_000),
             chunk_bytes_max: count(
                 reader,
                 "pipeline.chunk_bytes_max",
@@ -78,7 +78,7 @@ impl PipelineConfig {
                 ms(500),
                 duration(ms(10)..=secs(60)),
             ),
-            flush_accounts_max: count(reader, "pipeline.flush_accounts_max", 20_000, 1, 10_000_000),
+            flush_accounts_max: count(reader, "pipeline.flush_accounts_max", 50_000, 1, 10_000_000),
             flush_concurrency: count(reader, "pipeline.flush_concurrency", 32, 1, 1_000),
             cached_chains_max: count(
                 reader,

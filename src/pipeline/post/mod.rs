@@ -31,6 +31,7 @@ mod witness;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::Instrument as _;
@@ -61,6 +62,9 @@ use awards::FormerQueues;
 use badges::MilestoneAwards;
 use sweep::Sweeps;
 use top::Top;
+
+/// With a backlog, folding goes on for at most so long before rows are written.
+const FOLDING_MAX: Duration = Duration::from_secs(10);
 
 /// An account in memory.
 #[derive(Debug)]
@@ -195,6 +199,10 @@ pub struct Poster<'c> {
     spent_pointers: Vec<Pointer>,
     uses: u64,
     dirty_since: Option<Moment>,
+    /// How long the last flush took.
+    flush_took: Duration,
+    /// There was more in the log than was taken when it was last looked at.
+    is_behind: bool,
     next_awards: Moment,
     /// Pointers up to this sort key had their turn.
     awards_after: Option<String>,
@@ -283,8 +291,9 @@ impl Poster<'_> {
         self.derive().await?;
         self.ctx.stage(Role::Post, "effects", written);
         self.evict();
-        let took = self.ctx.clock.moment().since(started);
-        self.ctx.metrics.flush_seconds.observe(took.as_secs_f64());
+        self.flush_took = self.ctx.clock.moment().since(started);
+        let took = self.flush_took.as_secs_f64();
+        self.ctx.metrics.flush_seconds.observe(took);
         Ok(())
     }
 
@@ -292,8 +301,23 @@ impl Poster<'_> {
         let settings = &self.ctx.settings;
         self.dirty.len() >= settings.flush_accounts_max
             || self
-                .dirty_since
-                .is_some_and(|since| self.ctx.clock.moment() >= since.plus(settings.flush_interval))
+                .flush_at()
+                .is_some_and(|due| self.ctx.clock.moment() >= due)
+    }
+
+    /// When the changed accounts are to be written, if there are any.
+    ///
+    /// With a backlog, folding goes on for as long as the last flush took: the slower the store, the
+    /// more events share the write of an account. A flush costs by accounts, folding next to
+    /// nothing, so that most of the time is left for the store; and without a backlog nothing waits
+    /// longer than the interval.
+    fn flush_at(&self) -> Option<Moment> {
+        let interval = self.ctx.settings.flush_interval;
+        let wait = match self.is_behind {
+            true => interval.max(self.flush_took.min(FOLDING_MAX)),
+            false => interval,
+        };
+        Some(self.dirty_since?.plus(wait))
     }
 
     /// Whether there is something that the stored checkpoint does not cover yet.
@@ -310,12 +334,13 @@ impl Poster<'_> {
             && self.ctx.clock.moment() >= self.next_tops
     }
 
-    async fn report(&self) -> Result<(), Failure> {
+    async fn report(&mut self) -> Result<(), Failure> {
         let end = self
             .ctx
             .log
             .end_seen(Topic::LedgerPostings, self.partition)
             .await?;
+        self.is_behind = end > self.next;
         self.stands();
         self.ctx
             .health

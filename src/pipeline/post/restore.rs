@@ -1,6 +1,7 @@
 //! Taking up a posting partition.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use super::Poster;
 use super::account_cache::AccountCache;
@@ -86,6 +87,8 @@ impl<'c> Poster<'c> {
             spent_pointers: Vec::new(),
             uses: 0,
             dirty_since: None,
+            flush_took: Duration::ZERO,
+            is_behind: false,
             next_awards: ctx.clock.moment(),
             awards_after: None,
             former_queues: FormerQueues::of(partition, layout.posting, most),

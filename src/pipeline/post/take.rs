@@ -47,14 +47,11 @@ impl Poster<'_> {
 
     /// How long a read may wait before something else is to be done.
     fn until_next_duty(&self) -> Duration {
-        let flush_at = self
-            .dirty_since
-            .map(|since| since.plus(self.ctx.settings.flush_interval));
         // The checkpoint waits for the flush; without a look at that, a read that waits for nothing
         // would come again and again until then.
         let may_write = self.dirty_since.is_none() && self.is_uncovered();
         let checkpoint_at = may_write.then_some(self.next_tops);
-        let duties = [Some(self.next_awards), flush_at, checkpoint_at];
+        let duties = [Some(self.next_awards), self.flush_at(), checkpoint_at];
         if self.aside.catching_up.is_some() {
             return Duration::ZERO;
         }

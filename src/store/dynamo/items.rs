@@ -1,4 +1,5 @@
-//! Our items and conditions as DynamoDB's, and back.
+//! Our items and conditions as DynamoDB's, and back: as the AWS client has them, and as the embedded
+//! engine does.
 
 use std::collections::HashMap;
 
@@ -9,32 +10,81 @@ use super::refused;
 use crate::domain::time::Millis;
 use crate::store::db::{Attr, Condition, Item, Key, Query, RangeFilter, StoreError, Table};
 
-/// An item as the SDK has it.
-pub type Wire = HashMap<String, AttributeValue>;
+/// A value as one of the two has it.
+pub trait WireValue: Sized {
+    /// From ours.
+    fn of(attr: Attr) -> Self;
 
-/// A value as the SDK has it.
-pub fn to_value(attr: Attr) -> AttributeValue {
-    match attr {
-        Attr::S(text) => AttributeValue::S(text),
-        Attr::N(number) => AttributeValue::N(number.to_string()),
-        Attr::B(bytes) => AttributeValue::B(Blob::new(Vec::from(bytes))),
+    /// As ours. Errors: a type that we never write.
+    fn read(self) -> Result<Attr, String>;
+}
+
+impl WireValue for AttributeValue {
+    fn of(attr: Attr) -> AttributeValue {
+        match attr {
+            Attr::S(text) => AttributeValue::S(text),
+            Attr::N(number) => AttributeValue::N(number.to_string()),
+            Attr::B(bytes) => AttributeValue::B(Blob::new(Vec::from(bytes))),
+        }
+    }
+
+    fn read(self) -> Result<Attr, String> {
+        match self {
+            AttributeValue::S(text) => Ok(Attr::S(text)),
+            AttributeValue::N(number) => integer(&number),
+            AttributeValue::B(blob) => Ok(Attr::B(blob.into_inner().into())),
+            other => Err(unknown_type(&other)),
+        }
     }
 }
 
-/// An item as the SDK has it.
-pub fn to_wire(item: Item) -> Wire {
+impl WireValue for dynoxide::AttributeValue {
+    fn of(attr: Attr) -> dynoxide::AttributeValue {
+        match attr {
+            Attr::S(text) => dynoxide::AttributeValue::S(text),
+            Attr::N(number) => dynoxide::AttributeValue::N(number.to_string()),
+            Attr::B(bytes) => dynoxide::AttributeValue::B(Vec::from(bytes)),
+        }
+    }
+
+    fn read(self) -> Result<Attr, String> {
+        match self {
+            dynoxide::AttributeValue::S(text) => Ok(Attr::S(text)),
+            dynoxide::AttributeValue::N(number) => integer(&number),
+            dynoxide::AttributeValue::B(bytes) => Ok(Attr::B(bytes.into())),
+            other => Err(unknown_type(&other)),
+        }
+    }
+}
+
+fn integer(number: &str) -> Result<Attr, String> {
+    match number.parse() {
+        Ok(integer) => Ok(Attr::N(integer)),
+        Err(_) => Err(format!("{number} is not an integer")),
+    }
+}
+
+fn unknown_type(value: &impl std::fmt::Debug) -> String {
+    format!("{value:?} is neither text nor integer nor bytes")
+}
+
+/// An item on the wire.
+pub type Wire<V = AttributeValue> = HashMap<String, V>;
+
+/// An item for the wire.
+pub fn to_wire<V: WireValue>(item: Item) -> Wire<V> {
     let values = item.into_iter();
     values
-        .map(|(name, attr)| (name.into_string(), to_value(attr)))
+        .map(|(name, attr)| (name.into_string(), V::of(attr)))
         .collect()
 }
 
 /// An item as we have it. Errors: [`StoreError::Corrupt`] for a type that we never write.
-pub fn from_wire(table: Table, wire: Wire) -> Result<Item, StoreError> {
+pub fn from_wire<V: WireValue>(table: Table, wire: Wire<V>) -> Result<Item, StoreError> {
     let mut item = Item::new();
     let mut fault = None;
     for (name, value) in wire {
-        match from_value(value) {
+        match value.read() {
             Ok(attr) => {
                 item.insert(name, attr);
             }
@@ -64,20 +114,8 @@ fn names(table: Table, item: &Item) -> String {
     }
 }
 
-fn from_value(value: AttributeValue) -> Result<Attr, String> {
-    match value {
-        AttributeValue::S(text) => Ok(Attr::S(text)),
-        AttributeValue::N(number) => number
-            .parse()
-            .map(Attr::N)
-            .map_err(|_| format!("{number} is not an integer")),
-        AttributeValue::B(blob) => Ok(Attr::B(blob.into_inner().into())),
-        other => Err(format!("{other:?} is neither text nor integer nor bytes")),
-    }
-}
-
-/// A key as the SDK has it.
-pub fn key_wire(key: &Key) -> Wire {
+/// A key for the wire.
+pub fn key_wire<V: WireValue>(key: &Key) -> Wire<V> {
     to_wire(key.item())
 }
 
@@ -108,25 +146,31 @@ fn seconds(now: Millis) -> i64 {
 
 /// A condition as an expression with its placeholders. Names are always placeholders, since many
 /// are reserved words.
-#[derive(Clone, Debug, Default)]
-pub struct Expression {
+#[derive(Clone, Debug)]
+pub struct Expression<V = AttributeValue> {
     /// `None`: no condition.
     pub text: Option<String>,
     /// `#a` → attribute.
     pub names: Option<HashMap<String, String>>,
     /// `:v` → value.
-    pub values: Option<HashMap<String, AttributeValue>>,
+    pub values: Option<HashMap<String, V>>,
 }
 
 /// The expression of a condition on an item of `table`. An item whose time to live is over counts
 /// as absent, as it does for reads.
-pub fn expression(table: Table, condition: &Condition, now: Millis) -> Expression {
+pub fn expression<V: WireValue>(table: Table, condition: &Condition, now: Millis) -> Expression<V> {
     let absent = match table.ttl() {
         Some(_) => "(attribute_not_exists(#h) OR #t <= :t)",
         None => "attribute_not_exists(#h)",
     };
     let (text, attr) = match condition {
-        Condition::Always => return Expression::default(),
+        Condition::Always => {
+            return Expression {
+                text: None,
+                names: None,
+                values: None,
+            };
+        }
         Condition::Absent => (absent.to_owned(), None),
         Condition::Present => (format!("NOT {absent}"), None),
         Condition::Equals(name, value) => (
@@ -147,12 +191,12 @@ pub fn expression(table: Table, condition: &Condition, now: Millis) -> Expressio
     }
     if let Some(ttl) = table.ttl() {
         names.insert("#t".to_owned(), ttl.to_owned());
-        let now = AttributeValue::N(seconds(now).to_string());
+        let now = V::of(Attr::N(seconds(now).into()));
         values.insert(":t".to_owned(), now);
     }
     if let Some((name, value)) = attr {
         names.insert("#a".to_owned(), (*name).to_owned());
-        values.insert(":v".to_owned(), to_value(value.clone()));
+        values.insert(":v".to_owned(), V::of(value.clone()));
     }
     Expression {
         text: Some(text),
@@ -162,7 +206,7 @@ pub fn expression(table: Table, condition: &Condition, now: Millis) -> Expressio
 }
 
 /// The key condition of a query.
-pub fn key_condition(query: &Query) -> Result<Expression, StoreError> {
+pub fn key_condition<V: WireValue>(query: &Query) -> Result<Expression<V>, StoreError> {
     let (hash, range) = match (query.index, query.table.index()) {
         (false, _) => query.table.keys(),
         (true, Some((_, key))) => (key, None),
@@ -189,7 +233,7 @@ pub fn key_condition(query: &Query) -> Result<Expression, StoreError> {
     let names = names.into_iter().map(|(n, a)| (n.to_owned(), a.to_owned()));
     let values = values
         .into_iter()
-        .map(|(n, v)| (n.to_owned(), AttributeValue::S(v)));
+        .map(|(n, v)| (n.to_owned(), V::of(Attr::S(v))));
     Ok(Expression {
         text: Some(text),
         names: Some(names.collect()),
@@ -197,12 +241,16 @@ pub fn key_condition(query: &Query) -> Result<Expression, StoreError> {
     })
 }
 
-/// The write units of an item, estimated from its size (1 KiB each): names and values as DynamoDB
-/// counts them, its indexes left out.
+/// The write units of an item, estimated from its size (1 KiB each), its indexes left out.
 pub fn write_units(item: &Item) -> u32 {
-    let sizes = item.iter().map(|(name, attr)| name.len() + size(attr));
-    let kibibytes = sizes.sum::<usize>().div_ceil(1024).max(1);
+    let kibibytes = bytes(item).div_ceil(1024).max(1);
     u32::try_from(kibibytes).unwrap_or(u32::MAX)
+}
+
+/// The size of an item: names and values as DynamoDB counts them.
+pub fn bytes(item: &Item) -> usize {
+    let sizes = item.iter().map(|(name, attr)| name.len() + size(attr));
+    sizes.sum()
 }
 
 fn size(attr: &Attr) -> usize {

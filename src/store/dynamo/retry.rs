@@ -6,10 +6,13 @@ use std::io;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use dynoxide::DynoxideError;
 
 use super::denied;
+use super::engine::EngineError;
 use super::error_text::chain_text;
 use crate::store::db::StoreError;
+use crate::store::embedded::Lost;
 
 /// Whether a request may be sent again although it may have happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,24 @@ pub fn transaction_fault(error: &SdkError<TransactWriteItemsError, HttpResponse>
         return from_reasons(&codes, canceled.message().unwrap_or_default());
     }
     fault(error)
+}
+
+/// What a failed call of the engine in this process means.
+pub(super) fn engine_fault(error: &EngineError) -> Fault {
+    match error {
+        EngineError::Lost(Lost::Closed) => Fault::NotSent(error.to_string()),
+        EngineError::Lost(Lost::Failed) | EngineError::Late(_) => Fault::Unknown(error.to_string()),
+        EngineError::Answered(DynoxideError::TransactionCanceledException(message, reasons)) => {
+            let codes = reasons.iter().map(|reason| reason.code.as_str());
+            let codes: Vec<&str> = codes.filter(|code| *code != "None").collect();
+            from_reasons(&codes, message)
+        }
+        EngineError::Answered(answer) => {
+            // Before the mark stands the name of the service.
+            let code = answer.error_type().rsplit('#').next();
+            from_code(code, Some(&answer.to_string()), answer.status_code())
+        }
+    }
 }
 
 /// A cancelled transaction wrote nothing; the question is whether it may succeed as it is.

@@ -41,6 +41,14 @@ impl EmbeddedClient {
         EmbeddedClient(Way::Socket(Arc::new(SocketAddress::of(dir))))
     }
 
+    /// The engine of this process, if it is that.
+    pub(in crate::store) fn engine(&self) -> Option<&Arc<Queue>> {
+        match &self.0 {
+            Way::Process(queue) => Some(queue),
+            Way::Socket(_) => None,
+        }
+    }
+
     async fn send(self, target: String, body: Bytes) -> Result<Answer, ConnectorError> {
         match self.0 {
             Way::Process(queue) => queue.ask(target, body).await.map_err(|lost| match lost {

@@ -1,5 +1,7 @@
-//! The engine's threads: they take requests in DynamoDB's JSON form from a queue and answer them.
+//! The engine's threads: they take work from a queue. Requests of other processes come in DynamoDB's
+//! JSON form; this process calls the engine's operations themselves ([`Queue::call`]).
 
+use std::borrow::Cow;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,16 +22,15 @@ pub(super) struct Answer {
     pub body: Vec<u8>,
 }
 
-/// A request that waits for a thread.
-pub(super) struct Job {
-    target: String,
-    body: Bytes,
-    reply: oneshot::Sender<Answer>,
+/// Work that waits for a thread.
+pub(in crate::store) struct Job {
+    operation: Cow<'static, str>,
+    run: Box<dyn FnOnce(&Database) + Send>,
 }
 
 /// Why a request got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Lost {
+pub(in crate::store) enum Lost {
     /// It never reached the engine.
     #[error("the embedded store is closed")]
     Closed,
@@ -40,7 +41,7 @@ pub(super) enum Lost {
 
 /// The way to the engine's threads, until it is closed.
 #[derive(Debug)]
-pub(super) struct Queue(Mutex<Option<Sender<Job>>>);
+pub(in crate::store) struct Queue(Mutex<Option<Sender<Job>>>);
 
 impl Queue {
     /// A queue and the end that the threads take from.
@@ -49,14 +50,27 @@ impl Queue {
         (Arc::new(Queue(Mutex::new(Some(sender)))), receiver)
     }
 
-    /// Asks the engine. A caller that stops waiting changes nothing: the request is still worked
-    /// on.
-    pub async fn ask(&self, target: String, body: Bytes) -> Result<Answer, Lost> {
+    /// Asks the engine in DynamoDB's JSON form.
+    pub(super) async fn ask(&self, target: String, body: Bytes) -> Result<Answer, Lost> {
+        let operation = target.strip_prefix(TARGET_PREFIX).unwrap_or(&target);
+        let operation = operation.to_owned();
+        let named = operation.clone();
+        self.call(operation, move |database| answer(database, &named, &body))
+            .await
+    }
+
+    /// Calls an operation of the engine. A caller that stops waiting changes nothing: the work is
+    /// still done.
+    pub async fn call<T: Send + 'static>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        work: impl FnOnce(&Database) -> T + Send + 'static,
+    ) -> Result<T, Lost> {
         let (reply, answer) = oneshot::channel();
         let job = Job {
-            target,
-            body,
-            reply,
+            operation: operation.into(),
+            // The caller may have stopped waiting.
+            run: Box::new(move |database| drop(reply.send(work(database)))),
         };
         let sent = {
             let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,24 +96,19 @@ pub(super) fn work(database: &Database, jobs: &Mutex<Receiver<Job>>) {
         let Ok(job) = next else {
             return;
         };
-        let answered = panic::catch_unwind(AssertUnwindSafe(|| {
-            answer(database, &job.target, &job.body)
-        }));
-        match answered {
-            // The caller may have stopped waiting.
-            Ok(answer) => drop(job.reply.send(answer)),
-            // Dropping the reply reports the request as lost.
-            Err(_) => tracing::error!(
+        let Job { operation, run } = job;
+        // A panic drops the reply, which reports the request as lost.
+        if panic::catch_unwind(AssertUnwindSafe(|| run(database))).is_err() {
+            tracing::error!(
                 event = "store.panic",
-                target = job.target,
+                %operation,
                 "the embedded store panicked on a request"
-            ),
+            );
         }
     }
 }
 
-fn answer(database: &Database, target: &str, body: &[u8]) -> Answer {
-    let operation = target.strip_prefix(TARGET_PREFIX).unwrap_or(target);
+fn answer(database: &Database, operation: &str, body: &[u8]) -> Answer {
     match dispatch(database, operation, body) {
         Ok(body) => Answer { status: 200, body },
         Err(error) => Answer {

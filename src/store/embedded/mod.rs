@@ -32,11 +32,12 @@ use super::durability::Durability;
 use crate::domain::time::Millis;
 use crate::ops::clock::{Clock, Moment, SystemClock, Uptime};
 use crate::ops::expiry_clock::ExpiryClock;
-use engine::{Job, Queue};
+use engine::Job;
 use socket::SocketServer;
 
 pub(super) use client::ENDPOINT;
 pub use client::EmbeddedClient;
+pub(super) use engine::{Lost, Queue};
 
 /// The database's file in the data directory.
 const FILE: &str = "dynamodb.sqlite";

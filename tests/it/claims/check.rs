@@ -65,6 +65,11 @@ fn files_of(count: u32) -> Files {
     put(FileKind::Sablier, &|out| {
         write_sablier(out, &claims, 6).unwrap()
     });
+    let all = Claims::cumulative(&close);
+    let cumulative = all.standard_tree().unwrap().unwrap();
+    put(FileKind::Cumulative, &|out| {
+        write_openzeppelin(out, &all, &cumulative).unwrap()
+    });
     let entries = files.iter().map(|(kind, bytes)| FileEntry {
         name: kind.to_string(),
         bytes: bytes.len() as u64,
@@ -79,7 +84,7 @@ fn files_of(count: u32) -> Files {
         Roots {
             openzeppelin: Some(standard.root().to_string()),
             uniswap: Some(uniswap.root().to_string()),
-            cumulative: None,
+            cumulative: Some(cumulative.root().to_string()),
         },
         entries.collect(),
     );
@@ -119,6 +124,7 @@ fn every_edited_character_is_found_and_its_line_is_named() {
     let alone = Files(BTreeMap::new());
     for kind in [
         FileKind::OpenZeppelin,
+        FileKind::Cumulative,
         FileKind::Uniswap(0),
         FileKind::Sablier,
     ] {

@@ -20,11 +20,11 @@ use tidemark::domain::time::Month;
 
 use crate::domain::closing::{address, pool, user};
 
-fn script() -> PathBuf {
+pub fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/evm")
 }
 
-fn needs_evm() {
+pub fn needs_evm() {
     let is_ready = Command::new(script()).arg("ready").status();
     if !is_ready.expect("the script runs").success() {
         crate::needs::missing("an Ethereum virtual machine", "tests/servers/evm fetch");
@@ -134,8 +134,8 @@ fn a_tree_of_every_small_size_is_claimed_from_contracts() {
 #[ignore = "needs evm"]
 fn many_accounts_are_claimed_from_contracts() {
     needs_evm();
-    // 12,500 are claimed in a quarter of an hour and more; then the claims of Uniswap's distributor
-    // take two files.
+    // By hand with 12,500: then the claims of Uniswap's distributor take two files. See
+    // docs/performance.md.
     let given = std::env::var("TIDEMARK_EVM_ACCOUNTS").ok();
     let accounts = given.map_or(500, |given| given.parse().expect("a number"));
     let counts = claim_all(accounts);

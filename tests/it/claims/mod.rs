@@ -1,5 +1,5 @@
 //! The files of closed months.
 
 pub mod check;
-mod evm;
+pub mod evm;
 mod known;

@@ -1,21 +1,29 @@
 //! Closing when something is wrong: files cut short, records lost, steps in the wrong order.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use serde_json::json;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{Request, Response, header};
+use serde_json::{Value, json};
 use tidemark::app::CommandError;
-use tidemark::app::closing::Closing;
+use tidemark::app::closing::{Closing, missing_files, watch};
 use tidemark::app::queries::Queries;
 use tidemark::claims::FileKind;
 use tidemark::domain::closing::Terms;
 use tidemark::domain::position::{Control, WriteId};
-use tidemark::http::Partitions;
+use tidemark::http::{Hosts, Partitions, router};
 use tidemark::objects::Objects;
+use tidemark::ops::config::{Config, HttpConfig};
+use tidemark::ops::shutdown;
 use tidemark::store::closes::{self, BegunClose};
 use tidemark::store::db::Db;
 use tidemark::store::set_aside;
+use tower::ServiceExt as _;
 
-use super::closes::{all_files, body, closing, marketplace, month, terms};
+use super::closes::{all_files, body, closing, filled, marketplace, month, terms};
 use super::rows::{posted_up_to, start_of};
 use super::set_aside::record_of;
 use super::stand::{NOON, Stand};
@@ -231,4 +239,131 @@ async fn there_is_nothing_before_the_first_year() {
         assert_eq!(answer["closes"].as_array().map(Vec::len), Some(count));
         assert_eq!(answer["next"], json!(null));
     }
+}
+
+#[tokio::test]
+async fn files_that_are_gone_are_counted_until_they_are_there_again() {
+    let stand = final_stand().await;
+    let files = Objects::in_memory();
+    let closing = on(&stand, &files);
+    for of in ["2026-08", "2026-09"] {
+        let closed = closing.close(month(of), Some(terms()), "a test").await;
+        closed.unwrap();
+    }
+    let db: Arc<dyn Db> = Arc::new(stand.db.clone());
+    let counted = async || {
+        stand.metrics.closing_files_missing.set(-1);
+        let (trigger, shutdown) = shutdown::channel();
+        let (clock, metrics) = (stand.clock.clone(), stand.metrics.clone());
+        let watch = watch(db.clone(), clock, metrics, Some(files.clone()), shutdown);
+        let watching = tokio::spawn(watch);
+        let start = Instant::now();
+        while stand.metrics.closing_files_missing.get() < 0 {
+            assert!(start.elapsed() < Duration::from_secs(60), "nobody looks");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        trigger.shut_down();
+        watching.await.unwrap();
+        stand.metrics.closing_files_missing.get()
+    };
+    let missing = async || {
+        let missing = missing_files(&*db, &files).await.unwrap();
+        let names = missing.iter().map(ToString::to_string);
+        names.collect::<Vec<String>>()
+    };
+    assert_eq!((counted().await, missing().await), (0, vec![]));
+    files.delete("2026-08/sablier.csv").await.unwrap();
+    files.delete("2026-09/close.json").await.unwrap();
+    files.delete("2026-09/accounts.csv").await.unwrap();
+    files
+        .put("2026-09/accounts.csv", "kind,".into())
+        .await
+        .unwrap();
+    let mut found = missing().await;
+    found.sort();
+    let expected = [
+        "2026-08/sablier.csv",
+        "2026-09/accounts.csv",
+        "2026-09/close.json",
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(counted().await, 3);
+    for of in ["2026-08", "2026-09"] {
+        closing.close(month(of), None, "a test").await.unwrap();
+    }
+    assert_eq!((counted().await, missing().await), (0, vec![]));
+}
+
+/// Asks for a public file from an address, and has not read the body yet.
+async fn begun(stand: &Stand, address: [u8; 4]) -> Response<Body> {
+    let mut request = Request::get("/api/closes/2026-08/openzeppelin.json")
+        .header(header::HOST, "localhost")
+        .body(Body::empty())
+        .unwrap();
+    let peer = SocketAddr::from((address, 40_000));
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let router = router(stand.service.clone(), Hosts::Loopback);
+    router.oneshot(request).await.unwrap()
+}
+
+async fn code_of(response: Response<Body>) -> (u16, String) {
+    let (status, body) = (response.status().as_u16(), response.into_body());
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+    (
+        status,
+        problem["code"].as_str().unwrap_or_default().to_owned(),
+    )
+}
+
+#[tokio::test]
+async fn an_address_has_a_share_of_the_public_downloads() {
+    let stand = final_stand().await;
+    let closed = stand.post(super::closes::ROUTE, &body("2026-08")).await;
+    assert_eq!(closed.status, 200, "{:?}", closed.body);
+    let greedy = [10, 0, 0, 1];
+    let mut held = vec![begun(&stand, greedy).await, begun(&stand, greedy).await];
+    let refused = begun(&stand, greedy).await;
+    assert!(refused.headers().contains_key(header::RETRY_AFTER));
+    assert_eq!(
+        code_of(refused).await,
+        (429, "too_many_downloads".to_owned())
+    );
+    for other in 2..=4 {
+        for _ in 0..2 {
+            held.push(begun(&stand, [10, 0, 0, other]).await);
+        }
+    }
+    assert!(held.iter().all(|answer| answer.status() == 200));
+    let refused = begun(&stand, [10, 0, 0, 5]).await;
+    assert_eq!(code_of(refused).await, (503, "downloads_busy".to_owned()));
+    // What was read or given up makes room again.
+    assert_eq!(code_of(held.remove(0)).await.0, 200);
+    drop(held);
+    let start = Instant::now();
+    for _ in 0..2 {
+        while begun(&stand, greedy).await.status() != 200 {
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "no room comes back"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    // Behind a proxy all clients have its address: there is no share of it.
+    let proxied = Stand::with(HttpConfig {
+        connections_per_address_max: None,
+        ..Config::default().http
+    });
+    let proxied = filled(proxied.await).await;
+    posted_up_to(&proxied, start_of("2026-11-05")).await;
+    let closed = proxied.post(super::closes::ROUTE, &body("2026-08")).await;
+    assert_eq!(closed.status, 200, "{:?}", closed.body);
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(begun(&proxied, greedy).await);
+    }
+    assert!(held.iter().all(|answer| answer.status() == 200));
+    let refused = begun(&proxied, greedy).await;
+    assert_eq!(code_of(refused).await, (503, "downloads_busy".to_owned()));
 }

@@ -33,13 +33,15 @@ use crate::edge::memory_log::PARTITIONS;
 use crate::store::{provider, user};
 
 pub(super) const ROUTE: &str = "/api/admin/closes";
+const TWO_TO_256: &str =
+    "115792089237316195423570985008687907853269984665640564039457584007913129639936";
 
 pub(super) fn month(text: &str) -> Month {
     text.parse().unwrap()
 }
 
 /// Links a wallet, or takes the link away.
-async fn link(db: &dyn Db, account: &Account, address: Option<Address>) {
+pub async fn link(db: &dyn Db, account: &Account, address: Option<Address>) {
     let head = control::full_head(db).await.unwrap();
     let change = Change::Wallet {
         account: account.clone(),
@@ -59,7 +61,11 @@ async fn earns(stand: &Stand, account: &Account, day: &str, points: i64) {
 
 /// Three months of five accounts; two share an address, one has none, one owes points.
 pub async fn marketplace() -> Stand {
-    let stand = Stand::new().await;
+    filled(Stand::new().await).await
+}
+
+/// The same in a store that is empty.
+pub(super) async fn filled(stand: Stand) -> Stand {
     rules(&stand, Network::Testnet).await;
     for (account, day, points) in [
         (user("ann"), "2026-08-03", 1_000_000),
@@ -135,7 +141,7 @@ fn units(text: &Value) -> U256 {
 }
 
 /// Whether a proof of the API leads to its root.
-fn proves(proof: &Value, is_uniswap: bool) -> bool {
+pub fn proves(proof: &Value, is_uniswap: bool) -> bool {
     let address: Address = proof["address"].as_str().unwrap().parse().unwrap();
     let amount = units(&proof["amount"]);
     let leaf = match is_uniswap {
@@ -274,7 +280,32 @@ async fn what_cannot_be_closed_is_refused_and_nothing_is_written() {
             "amount_out_of_range",
         ),
         (
+            json!({"month": "2026-10", "pool": TWO_TO_256, "decimals": 0}),
+            422,
+            "amount_out_of_range",
+        ),
+        (
+            json!({"month": "2026-08", "tokensPerPoint": U256::MAX.to_string(), "decimals": 0}),
+            422,
+            "amount_out_of_range",
+        ),
+        (
+            json!({"month": "2026-10", "tokensPerPoint": "0.0", "decimals": 6}),
+            422,
+            "amount_is_zero",
+        ),
+        (
             json!({"month": "2026-10", "pool": "many", "decimals": 1}),
+            422,
+            "invalid_amount",
+        ),
+        (
+            json!({"month": "2026-10", "pool": "-1", "decimals": 1}),
+            422,
+            "invalid_amount",
+        ),
+        (
+            json!({"month": "2026-10", "pool": "0.25", "decimals": 1}),
             422,
             "invalid_amount",
         ),
@@ -305,8 +336,34 @@ async fn what_cannot_be_closed_is_refused_and_nothing_is_written() {
             "{body}"
         );
     }
+    // A preview refuses the same.
+    for (zero, expected) in [("0", "amount_is_zero"), (TWO_TO_256, "amount_out_of_range")] {
+        let body = json!({"month": "2026-10", "pool": zero, "decimals": 0});
+        let refused = stand.post(&format!("{ROUTE}/preview"), &body).await;
+        assert_eq!(refused.code(), (422, expected.to_owned()));
+    }
+    // Whoever has not the right changes nothing either, whatever the body says.
+    for scope in ["admin:read", "ingest", "account:user:ann"] {
+        let key = stand.key(&[scope]).await;
+        for path in [ROUTE.to_owned(), format!("{ROUTE}/preview")] {
+            let body = body("2026-10");
+            let refused = stand
+                .ask(Some(&key), Method::POST, &path, Some(&body))
+                .await;
+            assert_eq!(
+                refused.code(),
+                (403, "forbidden".to_owned()),
+                "{scope} {path}"
+            );
+        }
+    }
     let list = stand.get(ROUTE).await.json();
     assert_eq!(list["closes"], json!([]));
+    let objects = stand.service.closing.clone().expect("a place for files");
+    assert!(all_files(&objects).await.is_empty());
+    let audit = stand.get("/api/admin/audit").await.json();
+    let mut entries = audit["entries"].as_array().unwrap().iter();
+    assert!(entries.all(|entry| entry["action"] != "closes.close"));
     let none = stand.get("/api/closes/2026-10/close.json").await;
     assert_eq!(none.code(), (404, "not_closed".to_owned()));
     assert_eq!(stand.post(ROUTE, &body("2026-10")).await.status, 200);

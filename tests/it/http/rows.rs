@@ -45,7 +45,11 @@ pub async fn rules(stand: &Stand, network: Network) {
 
 /// Adds an entry to an account's rows, and its streak's snapshot, as a poster would.
 pub async fn book(stand: &Stand, account: &Account, fill: impl FnOnce(&mut Entry)) {
-    let db = &stand.db;
+    book_in(&stand.db, account, fill).await;
+}
+
+/// The same in any store.
+pub async fn book_in(db: &dyn Db, account: &Account, fill: impl FnOnce(&mut Entry)) {
     let mut entry = Entry::new(account.clone());
     fill(&mut entry);
     let head = control::head(db).await.unwrap();

@@ -4,8 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,25 +12,11 @@ use serde_json::Value;
 use tidemark::domain::amount::Money;
 
 use super::books;
+use super::moto::{Moto, needs, script};
 use super::site::{Site, Up};
 
 /// How long the audit may take to come to the end.
 const ARCHIVED_WITHIN: Duration = Duration::from_secs(120);
-const BUCKET: &str = "points";
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/servers")
-        .join(name)
-}
-
-/// Fails the test if a tool is missing.
-fn needs(name: &str) {
-    let is_ready = Command::new(script(name)).arg("ready").status();
-    if !is_ready.expect("the script runs").success() {
-        crate::needs::missing(name, &format!("tests/servers/{name} fetch"));
-    }
-}
 
 /// What DuckDB answers.
 fn ask(sql: &str) -> Vec<Value> {
@@ -237,34 +222,16 @@ fn duckdb_reads_the_archive_and_charges_users_what_their_statements_say() {
 fn the_archive_in_a_bucket_is_the_same() {
     needs("duckdb");
     needs("moto");
-    let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    let port = free.local_addr().expect("an address").port().to_string();
-    drop(free);
-    let moto = |args: &[&str]| {
-        let done = Command::new(script("moto")).args(args).status();
-        assert!(done.expect("the script runs").success(), "{args:?}");
-    };
-    moto(&["up", &port, BUCKET]);
-    let counted = std::panic::catch_unwind(|| {
-        let endpoint = format!("http://127.0.0.1:{port}");
-        let site = count(&[
-            ("TIDEMARK_ARCHIVE_LOCATION", "s3://points/some/where"),
-            ("TIDEMARK_ARCHIVE_ENDPOINT", &endpoint),
-            ("TIDEMARK_ARCHIVE_FILE_AGE_MAX", "2s"),
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-        ]);
-        let directory = tempfile::tempdir().expect("a directory");
-        moto(&[
-            "get",
-            &port,
-            BUCKET,
-            directory.path().to_str().expect("UTF-8"),
-        ]);
-        compare(&site, &directory.path().join("some/where"));
-    });
-    moto(&["wipe", &port]);
-    if let Err(panic) = counted {
-        std::panic::resume_unwind(panic);
-    }
+    let moto = Moto::start();
+    let endpoint = moto.endpoint();
+    let site = count(&[
+        ("TIDEMARK_ARCHIVE_LOCATION", "s3://points/some/where"),
+        ("TIDEMARK_ARCHIVE_ENDPOINT", &endpoint),
+        ("TIDEMARK_ARCHIVE_FILE_AGE_MAX", "2s"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+    ]);
+    let directory = tempfile::tempdir().expect("a directory");
+    moto.copy_to(directory.path());
+    compare(&site, &directory.path().join("some/where"));
 }

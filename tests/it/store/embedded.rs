@@ -4,10 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidemark::ops::retry::RetryPolicy;
-use tidemark::store::db::{Attr, Condition, Db, Item, Key, StoreError, Table};
+use tidemark::store::db::{Condition, Db, Key, StoreError, Table};
 use tidemark::store::dynamo::settings::RETRIES;
 use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::embedded::{EmbeddedClient, EmbeddedError, EmbeddedStore};
@@ -287,48 +287,5 @@ fn what_was_acknowledged_is_there_after_kill_9() {
             }
         }
         assert_eq!(items % 2, 0);
-    });
-}
-
-/// `cargo test --release --test it store::embedded::measured -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn measured() {
-    let dir = tempfile::tempdir_in(".").unwrap();
-    run(async {
-        let (_store, db) = open(dir.path());
-        create_tables(&db).await.unwrap();
-        let text = Attr::S("x".repeat(600));
-        let row = |i: usize| {
-            item(
-                &key(&format!("h{i}"), "r"),
-                &[("value", n(0)), ("text", text.clone())],
-            )
-        };
-        let begin = Instant::now();
-        let rows: Vec<Item> = (0..20_000).map(row).collect();
-        db.put_all(Table::Checkpoints, rows).await.unwrap();
-        let rate = 20_000.0 / begin.elapsed().as_secs_f64();
-        println!("batched puts of 600 B: {rate:.0}/s");
-        for writers in [1, 8, 32] {
-            let begin = Instant::now();
-            let each = 4_000 / writers;
-            let all = (0..writers).map(|writer| {
-                let (db, row) = (&db, &row);
-                async move {
-                    for i in 0..each {
-                        let write = tidemark::store::db::Write::Put {
-                            table: Table::Checkpoints,
-                            item: row(writer * each + i),
-                            condition: Condition::Equals("value", n(0)),
-                        };
-                        db.write(write).await.unwrap();
-                    }
-                }
-            });
-            futures::future::join_all(all).await;
-            let rate = (writers * each) as f64 / begin.elapsed().as_secs_f64();
-            println!("conditional puts of 600 B, {writers} at once: {rate:.0}/s");
-        }
     });
 }

@@ -266,6 +266,26 @@ fn a_batch_of_any_size_is_written_whole_and_read_in_the_order_asked() {
 }
 
 #[test]
+fn an_item_of_more_than_400_kib_is_refused_alone_and_in_a_batch() {
+    on_every_store(|db| async move {
+        let large = item(&key("large", "1"), &[("text", s(&"x".repeat(410 << 10)))]);
+        let alone = db.write(Write::Put {
+            table: CHECKPOINTS,
+            item: large.clone(),
+            condition: Condition::Always,
+        });
+        let alone = alone.await;
+        assert!(matches!(alone, Err(StoreError::Refused(_))), "{alone:?}");
+        let together = db.put_all(CHECKPOINTS, vec![large]).await;
+        assert!(
+            matches!(together, Err(StoreError::Refused(_))),
+            "{together:?}"
+        );
+        assert_eq!(db.get(&key("large", "1")).await, Ok(None));
+    });
+}
+
+#[test]
 fn what_is_consumed_is_measured_by_table_and_operation() {
     on_every_store(|db| async move {
         let meter = db.meter().clone();

@@ -3,74 +3,11 @@
 // refused a second and a third time.
 //   node run.mjs FOLDER [FOLDER OF THE NEXT MONTH]   prints a line of JSON
 import { readFileSync, readdirSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { StandardMerkleTree } from '@openzeppelin/merkle-tree'
-import { createEVM } from '@ethereumjs/evm'
-import { Account, Address, bytesToHex, createAddressFromString, hexToBytes } from '@ethereumjs/util'
-import { keccak256 } from 'ethereum-cryptography/keccak.js'
-import solc from 'solc'
+import { balance, call, compile, deploy, fund, json, must, owner, require, send, supply, token, word } from './evm.mjs'
 
-const require = createRequire(import.meta.url)
-const here = new URL('.', import.meta.url).pathname
 const [folder, next] = process.argv.slice(2)
-const json = (folder, name) => JSON.parse(readFileSync(join(folder, name), 'utf8'))
-const fail = (what) => { console.error(what); process.exit(1) }
-const must = (holds, what) => holds || fail(what)
-
-// --- calldata
-const word = (value) => BigInt(value).toString(16).padStart(64, '0')
-const selector = (signature) => bytesToHex(keccak256(new TextEncoder().encode(signature))).slice(2, 10)
-const call = (signature, words, proof) => {
-  const head = words.map(word).join('')
-  if (!proof) return hexToBytes('0x' + selector(signature) + head)
-  const tail = word((words.length + 1) * 32) + word(proof.length) + proof.map((n) => n.slice(2)).join('')
-  return hexToBytes('0x' + selector(signature) + head + tail)
-}
-
-// --- contracts
-const compile = () => {
-  const source = readFileSync(join(here, 'Distributors.sol'), 'utf8')
-  const input = {
-    language: 'Solidity',
-    sources: { 'Distributors.sol': { content: source } },
-    settings: { evmVersion: 'cancun', outputSelection: { '*': { '*': ['evm.bytecode.object'] } } },
-  }
-  const read = (path) => ({ contents: readFileSync(require.resolve(path), 'utf8') })
-  const output = JSON.parse(solc.compile(JSON.stringify(input), { import: read }))
-  const errors = (output.errors ?? []).filter((error) => error.severity === 'error')
-  must(errors.length === 0, errors.map((error) => error.formattedMessage).join('\n'))
-  const of = (name) => output.contracts['Distributors.sol'][name].evm.bytecode.object
-  return { distributor: of('Distributor'), cumulative: of('CumulativeDistributor') }
-}
-
-const evm = await createEVM()
-const owner = createAddressFromString('0x' + '99'.repeat(20))
-await evm.stateManager.putAccount(owner, new Account(0n, 10n ** 30n))
-const send = async (to, data) => {
-  const { execResult } = await evm.runCall({ caller: owner, origin: owner, to, data, gasLimit: 30_000_000n })
-  return execResult
-}
-const deploy = async (bytecode, words = '') => {
-  const data = hexToBytes((bytecode.startsWith('0x') ? bytecode : '0x' + bytecode) + words)
-  const result = await evm.runCall({ caller: owner, origin: owner, data, gasLimit: 30_000_000n })
-  must(!result.execResult.exceptionError, `cannot deploy: ${result.execResult.exceptionError?.error}`)
-  return result.createdAddress
-}
-const balance = async (token, of) => {
-  const { returnValue } = await send(token, call('balanceOf(address)', [of]))
-  return BigInt(bytesToHex(returnValue))
-}
-const supply = 2n ** 255n
-const token = async () => {
-  const { bytecode } = require('@uniswap/merkle-distributor/build/TestERC20.json')
-  // name, symbol, amount: two empty strings behind the head.
-  return deploy(bytecode, [96, 128, supply, 0, 0].map(word).join(''))
-}
-const fund = async (money, whom, amount) => {
-  const { exceptionError } = await send(money, call('transfer(address,uint256)', [whom.toString(), amount]))
-  must(!exceptionError, 'cannot fund a contract')
-}
 
 // Claims everything; then tries again, twice. Of many claims, a part is looked at more closely.
 const claimAll = async (name, contract, money, claims, again) => {

@@ -3,9 +3,17 @@
 use std::path::Path;
 
 use tidemark::claims::FileKind;
+use tidemark::domain::closing::Terms;
+use tidemark::domain::position::Control;
+use tidemark::domain::time::Month;
+use tidemark::ops::clock::{Clock as _, SystemClock};
+use tidemark::store::closes::{self, BegunClose};
 
-use super::Place;
+use super::halts::{run, store};
+use super::{Place, until};
 use crate::claims::check::files;
+use crate::domain::closing::{address, pool, user};
+use crate::process::earned::{closable, earned};
 
 /// Writes the claim files of a close into a folder, with `prefix` before each name.
 fn write(folder: &Path, prefix: &str) {
@@ -29,6 +37,7 @@ fn claim_files_in_a_folder_are_checked_under_both_of_their_names() {
         for kind in [
             FileKind::Close,
             FileKind::OpenZeppelin,
+            FileKind::Cumulative,
             FileKind::Uniswap(0),
             FileKind::Sablier,
         ] {
@@ -49,7 +58,12 @@ fn claim_files_in_a_folder_are_checked_under_both_of_their_names() {
             );
         }
         // A file alone: what cannot be checked is said.
-        for kind in ["openzeppelin.json", "uniswap.json", "sablier.csv"] {
+        for kind in [
+            "openzeppelin.json",
+            "cumulative.json",
+            "uniswap.json",
+            "sablier.csv",
+        ] {
             std::fs::remove_file(file(kind)).unwrap();
         }
         let said = check("close.json").failed(1);
@@ -85,4 +99,73 @@ fn a_new_installation_has_closed_nothing_and_says_so() {
     let claims = place.tidemark(&["claims", "show", "user", "alice"]).json();
     assert_eq!(claims["closes"], serde_json::json!([]));
     assert_eq!(claims["id"], "alice");
+}
+
+/// A close that was begun an hour ago, and whoever began it is gone.
+fn begin(place: &Place, month: Month, previous: Month) {
+    let now = SystemClock.now();
+    let begun = BegunClose {
+        month,
+        control: Control(1),
+        terms: Terms::try_from(pool("7", 6)).unwrap(),
+        positions: Vec::new(),
+        by: "a test".to_owned(),
+        at: now.plus(-3_600_000),
+    };
+    let stored = run(closes::begin(&store(place), &begun, Some(previous)));
+    assert_eq!(stored.unwrap().expect("it is the next").begun, begun);
+}
+
+#[test]
+fn the_doctor_names_a_close_that_is_not_finished_and_files_that_are_gone() {
+    let place = Place::new();
+    let _up = place.up(&[]);
+    let next = closable();
+    let month = Month(next.0 - 1);
+    let ann = (user("ann"), 10, Some(address(1)));
+    run(earned(&place.path("data"), month, &[ann]));
+    let name = month.to_string();
+    let close = ["close", &name, "--pool", "100", "--decimals", "6"];
+    let preview = [&close[..], &["--preview"]].concat();
+    until("the month is final", || {
+        (place.tidemark(&preview).code == Some(0)).then_some(())
+    });
+    let doctor = || place.tidemark(&["doctor"]);
+    assert!(!doctor().out.contains("closed months"));
+    place.tidemark(&close).ok();
+    let said = doctor().ok();
+    assert!(
+        said.contains("The files of all closed months are in"),
+        "{said}"
+    );
+
+    let path = place.path(&format!("data/closing/{name}/sablier.csv"));
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let said = doctor();
+    assert_eq!(said.code, Some(1));
+    for part in [
+        format!("{name}/sablier.csv"),
+        format!("tidemark close {name}"),
+    ] {
+        assert!(said.out.contains(&part), "{part}: {}", said.out);
+    }
+    place.tidemark(&["close", &name]).ok();
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    // A disk that is not mounted: it is said, and nothing is made in its place.
+    let folder = place.path("data/closing");
+    std::fs::rename(&folder, place.path("elsewhere")).unwrap();
+    let said = doctor();
+    assert_eq!(said.code, Some(1));
+    assert!(said.out.contains("there is no directory"), "{}", said.out);
+    assert!(!folder.exists());
+    std::fs::rename(place.path("elsewhere"), &folder).unwrap();
+
+    begin(&place, next, month);
+    let said = doctor();
+    assert_eq!(said.code, Some(1));
+    let begun = format!("The close of {next} was begun at");
+    assert!(said.out.contains(&begun), "{}", said.out);
+    place.tidemark(&["close", &next.to_string()]).ok();
+    doctor().ok();
 }

@@ -109,6 +109,15 @@ impl Driver {
     }
 
     pub async fn browser(&self, look: Look) -> Browser {
+        self.browser_with(look, None).await
+    }
+
+    /// One that keeps in a directory what it downloads.
+    pub async fn browser_into(&self, look: Look, downloads: &Path) -> Browser {
+        self.browser_with(look, Some(downloads)).await
+    }
+
+    async fn browser_with(&self, look: Look, downloads: Option<&Path>) -> Browser {
         let scheme = if look.is_dark { 0 } else { 1 };
         let mut options = json!({
             "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en", "--hide-scrollbars",
@@ -118,7 +127,11 @@ impl Driver {
             options["mobileEmulation"] = json!({"deviceMetrics": {"width": look.width, "height": 2_200, "pixelRatio": 1.0, "touch": true, "mobile": true}});
         }
         if !look.scripts {
-            options["prefs"] = json!({"profile.managed_default_content_settings.javascript": 2});
+            options["prefs"]["profile.managed_default_content_settings.javascript"] = json!(2);
+        }
+        if let Some(directory) = downloads {
+            options["prefs"]["download.default_directory"] = json!(directory);
+            options["prefs"]["download.prompt_for_download"] = json!(false);
         }
         let mut wanted = serde_json::Map::new();
         wanted.insert("browserName".to_owned(), json!("chrome"));

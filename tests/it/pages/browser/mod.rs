@@ -6,6 +6,7 @@
 mod admin;
 mod badges;
 mod driver;
+mod payout;
 mod referral;
 mod requests;
 mod walk;

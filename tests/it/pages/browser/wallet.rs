@@ -8,7 +8,7 @@ use crate::domain::ethereum::TestWallet;
 
 /// Announces a wallet as extensions do (EIP-6963). What it is to sign waits in `window.toSign` until
 /// the test answers.
-const ANNOUNCE: &str = "
+pub(super) const ANNOUNCE: &str = "
     const [address] = arguments;
     const provider = { request: ({ method, params }) => {
         if (method === 'eth_requestAccounts') return Promise.resolve([address]);
@@ -75,7 +75,7 @@ async fn a_wallet_extension_links_and_what_it_declines_is_said() {
 }
 
 /// The text and the address that the extension was given to sign with.
-async fn to_sign(browser: &super::driver::Browser) -> (String, String) {
+pub(super) async fn to_sign(browser: &super::driver::Browser) -> (String, String) {
     let params = until("the extension is asked to sign", async || {
         let asked = browser
             .run("return window.toSign?.params ?? null", vec![])
