@@ -1,11 +1,12 @@
 //! `tidemark credits` and `tidemark award`.
 
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::IsTerminal as _;
 
 use serde_json::json;
 
 use super::args::{AwardCommand, CreditsCommand};
 use super::output::{Done, Failure, Out};
+use super::price_import::type_yes;
 use super::session::{Session, by};
 use crate::app::commands::{Adjusted, Doubt, NewAdjustment, NewCredit};
 use crate::app::queries::CreditLine;
@@ -104,8 +105,8 @@ pub async fn award(session: &Session, config: &Config, command: &AwardCommand) -
     report(&account, &key, &adjusted, *json)
 }
 
-/// Says what is doubtful, and asks on a terminal. Without one it goes on: a script means what it
-/// says.
+/// Prints what is doubtful and, on a terminal, asks. Without a terminal it continues: nobody could
+/// answer, and scripts of before must keep working.
 fn ask(doubts: &[Doubt], yes: bool) -> Done {
     for doubt in doubts {
         eprintln!("note: {doubt}");
@@ -113,14 +114,7 @@ fn ask(doubts: &[Doubt], yes: bool) -> Done {
     if doubts.is_empty() || yes || !std::io::stdin().is_terminal() {
         return Ok(());
     }
-    eprintln!("Type \"yes\" to continue:");
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    read.map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;
-    match answer.trim() {
-        "yes" => Ok(()),
-        _ => Err(Failure::refused("nothing was changed")),
-    }
+    type_yes("Continue?", "nothing was changed")
 }
 
 fn report(account: &Account, key: &str, adjusted: &Adjusted, is_json: bool) -> Done {

@@ -27,11 +27,11 @@ pub struct Entry {
 }
 
 /// A page of entries, newest first.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     /// The entries.
     pub entries: Vec<Entry>,
-    /// Of each, where a page begins that has the ones before it.
+    /// The key of each entry: what `before` takes for a page of the entries before it.
     pub keys: Vec<String>,
     /// Where the next page begins, if there is one.
     pub next: Option<String>,
@@ -78,13 +78,18 @@ pub async fn page_between(
     before: Option<&str>,
     limit: usize,
 ) -> Result<Page, StoreError> {
-    // Keys begin with the instant, whose text sorts as it does; behind it stands a '#'.
-    let first = from.map_or_else(String::new, |at| at.to_string());
+    // Keys begin with the instant, whose text sorts as it does; a '#' follows, so that no key equals
+    // an instant. Every key lies between "0" and ":".
+    let first = from.map_or_else(|| "0".to_owned(), |at| at.to_string());
+    let last = until.map_or_else(|| ":".to_owned(), |at| at.to_string());
+    // DynamoDB refuses a range that ends before it begins, and a start outside of the range.
+    let before = before.filter(|item| *item <= last.as_str());
+    if first > last || before.is_some_and(|item| item < first.as_str()) {
+        return Ok(Page::default());
+    }
     let range = match (from, until) {
         (None, None) => RangeFilter::All,
-        (_, Some(until)) => RangeFilter::Between(first, until.to_string()),
-        // Of what may stand in a key nothing sorts behind '~'.
-        (_, None) => RangeFilter::Between(first, "~".to_owned()),
+        _ => RangeFilter::Between(first, last),
     };
     let after = before.map(|item| key(item).item());
     let wanted = u32::try_from(limit).unwrap_or(u32::MAX);

@@ -7,6 +7,7 @@ use super::Commands;
 use crate::app::queries::QueryError;
 use crate::domain::amount::{Money, Points};
 use crate::domain::ids::Account;
+use crate::domain::text::REASON_CHARS_MAX;
 
 /// Why somebody is asked first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +82,15 @@ impl Commands {
         let unknown = || Doubt::UnknownAccount(account.clone());
         Ok(traces.is_empty().then(unknown).into_iter().collect())
     }
+}
+
+/// The reason of a counter-entry. What reasons may not hold today is left out of one that was stored
+/// before there were limits.
+pub fn reason_of_undo(amount: &str, at: &str, reason: &str) -> String {
+    let text = format!("undoes {amount} of {at}: {reason}");
+    let allowed = text.chars().filter(|c| !c.is_control());
+    let text: String = allowed.take(REASON_CHARS_MAX).collect();
+    text.trim_end().to_owned()
 }
 
 /// The idempotency key of the counter-entry to an entry with this key: so an entry is undone once,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -11,12 +12,15 @@ use crate::app::differences::{Difference, differences};
 use crate::domain::position::Control;
 use crate::domain::time::Millis;
 use crate::store::audit::{self, Entry};
+use crate::store::db::StoreError;
 use crate::store::pricing;
 
 /// Most entries that are looked at for one page of a filter.
 const LOOKED_MAX: usize = 5_000;
 /// How many are read at a time.
 const READ_TOGETHER: usize = 500;
+/// Prices and rules whose versions are read at the same time.
+const KEYS_TOGETHER: usize = 8;
 
 /// Entries of the audit trail.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -135,12 +139,15 @@ impl Queries {
     }
 
     async fn with_changes(&self, entries: Vec<Entry>) -> Result<Vec<AuditEntry>, QueryError> {
-        let keys: BTreeSet<&str> = entries.iter().flat_map(published_keys).collect();
-        let mut histories: BTreeMap<String, Vec<Version>> = BTreeMap::new();
-        for key in keys {
-            let history = pricing::history(self.db(), key).await?;
-            histories.insert(key.to_owned(), history);
-        }
+        let db = self.db();
+        let keys = entries.iter().flat_map(published_keys).map(str::to_owned);
+        let keys: BTreeSet<String> = keys.collect();
+        let history = |key: String| async move {
+            let history = pricing::history(db, &key).await?;
+            Ok::<_, StoreError>((key, history))
+        };
+        let histories = stream::iter(keys).map(history).buffered(KEYS_TOGETHER);
+        let histories: BTreeMap<String, Vec<Version>> = histories.try_collect().await?;
         let entry = |entry: Entry| {
             let (changes, further_changes) = match entry.action.as_str() {
                 "pricing.publish" => published(&entry, &histories),

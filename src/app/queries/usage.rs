@@ -65,9 +65,9 @@ impl StatusFilter {
     }
 }
 
-/// The text is no status.
+/// The text is not a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no HTTP status such as 503 or 5xx")]
+#[error("not an HTTP status such as 503 or 5xx")]
 pub struct NotAStatus;
 
 impl FromStr for StatusFilter {

@@ -20,7 +20,7 @@ use crate::http::problem::Problem;
 /// Requests of a page.
 const REQUESTS: usize = 50;
 
-/// Which requests, as an address says it. What cannot be read is left out, and told.
+/// Which requests, as the address says it.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct RequestsQuery {
     #[serde(default)]
@@ -152,9 +152,9 @@ fn table(visitor: &Visitor, user: &Account, found: &UsageOfDay, filter: &UsageFi
     let is_filtered = *filter != UsageFilter::default();
     html! {
         @if found.requests.is_empty() && found.next.is_some() {
-            p .empty { "None of the requests that were looked at. There are later ones." }
+            p .empty { "No match among the requests searched; there are later ones." }
         } @else if found.requests.is_empty() && is_filtered {
-            p .empty { "No such requests on " (found.day) "." }
+            p .empty { "No requests match on " (found.day) "." }
         } @else if found.requests.is_empty() {
             p .empty { "No requests to show on " (found.day) ". Requests are kept for 35 days if request logging is on." }
         } @else {

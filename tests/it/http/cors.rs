@@ -63,6 +63,7 @@ async fn configured_origins_may_ask_the_routes_of_accounts_and_nothing_else() {
             .to_str()
             .unwrap();
         assert!(names.contains("authorization"), "{names}");
+        assert!(names.contains("idempotency-key"), "{names}");
         assert!(!headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
         for (key, is_good) in [(Some(key.as_str()), true), (None, false)] {
             let (status, headers) = ask(&stand, Method::GET, POINTS, origin, key).await;

@@ -102,6 +102,51 @@ async fn the_trail_is_asked_by_actor_subject_action_and_time() {
     ] {
         assert_eq!(subjects(&ask(query).await).len(), count, "{query}");
     }
+    // Ranges that end before they begin, and pages from outside of a range, are empty or begin at
+    // its end.
+    let before = |at: &str| format!("before={at}%23credits.add%230");
+    let outside = [
+        (
+            "from=2026-11-23T00:00:00Z&until=2026-11-22T00:00:00Z".to_owned(),
+            0,
+        ),
+        (
+            "from=2026-11-22T12:00:02Z&until=2026-11-22T12:00:02Z".to_owned(),
+            0,
+        ),
+        (
+            format!(
+                "from=2026-11-22T12:00:02Z&{}",
+                before("2026-11-22T12:00:01.000Z")
+            ),
+            0,
+        ),
+        (
+            format!(
+                "from=2026-11-22T12:00:02Z&{}",
+                before("2026-11-23T12:00:00.000Z")
+            ),
+            7,
+        ),
+        (
+            format!(
+                "from=2026-11-22T12:00:02Z&until=2026-11-22T12:00:02.003Z&{}",
+                before("2026-11-23T12:00:00.000Z")
+            ),
+            3,
+        ),
+        (
+            format!(
+                "from=2026-11-22T12:00:02Z&{}",
+                before("2026-11-22T12:00:02.003Z")
+            ),
+            3,
+        ),
+        ("from=2026-11-22T12:00:02Z&before=~".to_owned(), 7),
+    ];
+    for (query, count) in outside {
+        assert_eq!(subjects(&ask(&query).await).len(), count, "{query}");
+    }
     // Page by page, none twice and none missing.
     for filter in [
         "action=credits",

@@ -116,7 +116,7 @@ async fn an_account_of_which_nothing_is_known_is_no_page_of_zeros() {
         assert_eq!(answer.status, 404, "{path}");
         has(
             &text(&answer),
-            &["No such account", "Ids are compared exactly"],
+            &["No such account", "Ids must match exactly"],
         );
     }
     // Its own page shows a new account that there is nothing yet.
@@ -352,7 +352,7 @@ async fn keys_are_made_shown_once_and_revoked_by_form() {
     has(
         &page,
         &[
-            "Revoked. It is refused within seconds.",
+            "Revoked. The key stops working within seconds.",
             "Show revoked keys",
         ],
     );
@@ -409,7 +409,7 @@ async fn the_trail_is_filtered_and_shows_old_and_new_values() {
             &["dearer"],
             &["dearer still"],
         ),
-        ("actor=nobody", &["No such changes."], &["credits.add"]),
+        ("actor=nobody", &["No changes match."], &["credits.add"]),
     ];
     for (query, wanted, unwanted) in rows {
         let page = text(&jar.get(&stand, &format!("/admin/audit?{query}")).await);
@@ -429,7 +429,10 @@ async fn the_overview_tells_open_rejects_by_reason() {
     let page = text(&jar.get(&stand, "/admin").await);
     has(
         &page,
-        &["None open", "No event among the newest was refused"],
+        &[
+            "None open",
+            "All of the newest rejects were sent again or discarded",
+        ],
     );
     // A gateway's row that cannot be read.
     let row = json!([{"id": 1, "type": 6}]);
@@ -469,8 +472,8 @@ async fn a_complaint_is_found_in_the_list_of_any_day_and_led_to_what_mends_it() 
     for (query, wanted, unwanted) in [
         ("id=r-07", "r-07", "r-08"),
         ("model=LLAMA&id=r-1", "r-19", "r-20"),
-        ("model=gpt", "No such requests on 2026-11-22.", "r-07"),
-        ("status=5xx", "No such requests", "r-07"),
+        ("model=gpt", "No requests match on 2026-11-22.", "r-07"),
+        ("status=5xx", "No requests match", "r-07"),
         ("status=200&id=r-3", "r-33", "r-40"),
     ] {
         let page = text(&own.get(&stand, &format!("{path}?day={day}&{query}")).await);

@@ -1,5 +1,5 @@
-//! Adjustments: the points of an account beside its usage, a form to correct them, and the
-//! counter-entry of each correction.
+//! Adjustments: the awards of an account, a form to correct its points, and the counter-entry of
+//! each correction.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,10 +12,11 @@ use super::super::visitor::{Form, Visitor};
 use super::super::words::{account_path, encoded, headline, instant, kind_word, number};
 use super::super::{Pages, redirect};
 use super::{PageQuery, coded, page_of, refusal, spaces_note, writes};
-use crate::app::commands::{Doubt, NewAdjustment, key_of_undo};
+use crate::app::commands::{Doubt, NewAdjustment, key_of_undo, reason_of_undo};
 use crate::app::queries::AwardInfo;
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
+use crate::domain::text::REASON_CHARS_MAX;
 use crate::http::extract::account;
 use crate::http::problem::Problem;
 use crate::ops::random_name;
@@ -25,7 +26,6 @@ pub(super) const PATH: &str = "/admin/adjustments";
 const TITLE: &str = "Adjustments";
 /// Most awards that are shown.
 const AWARDS: usize = 100;
-const REASON_CHARS_MAX: usize = 500;
 /// What the id of a correction begins with; its key follows.
 const ADJUSTMENT: &str = "adjustment#";
 
@@ -62,8 +62,8 @@ pub(in super::super) async fn show(
         return undo(&pages, &visitor, &of, &wanted.undo).await;
     }
     let note = match wanted.done.as_str() {
-        "adjusted" => Some("Adjusted. It is in this month’s statement within seconds."),
-        "before" => Some("This was sent before. It was not adjusted a second time."),
+        "adjusted" => Some("Adjusted. The statement of this month shows it within seconds."),
+        "before" => Some("This form was sent before; its points were booked once."),
         _ => None,
     };
     let note = note.map(frame::done);
@@ -135,7 +135,7 @@ fn form(visitor: &Visitor, of: &Account, sent: &Sent) -> Markup {
                 (hidden(of, &sent.name()))
                 label for="points" { "Points" }
                 input #points name="points" inputmode="decimal" required value=(sent.points) autocomplete="off" aria-describedby="points-help";
-                p #points-help .help { "Such as 25 or -0.5. They are booked in the bonus of this month." }
+                p #points-help .help { "For example 25 or -0.5. Booked in the bonus of this month." }
                 label for="reason" { "Why" }
                 input #reason name="reason" required maxlength=(REASON_CHARS_MAX) value=(sent.reason) autocomplete="off";
                 p .actions { button type="submit" { "Adjust" } }
@@ -167,8 +167,8 @@ fn is_undone(awards: &[AwardInfo], key: &str) -> bool {
 fn list(visitor: &Visitor, of: &Account, awards: &[AwardInfo]) -> Markup {
     html! {
         section .card aria-labelledby="awards-h" {
-            h2 #awards-h { "Points beside usage" }
-            p .help { "Corrections, signups and milestones, the newest first." }
+            h2 #awards-h { "Awards" }
+            p .help { "Points that do not come from usage: adjustments, signups and milestones, newest first." }
             @if awards.is_empty() { p .empty { "None yet." } } @else {
                 div .scroll.wide.cells tabindex="0" role="group" aria-labelledby="awards-h" {
                     table {
@@ -224,15 +224,14 @@ async fn undo(
         return respond(pages, visitor, of, note, Sent::default(), status).await;
     };
     let points = Points::ZERO.minus(award.points);
-    let reason = format!(
-        "undoes {} points of {}: {}",
-        award.points,
-        instant(award.granted_at),
-        award.reason
+    let reason = reason_of_undo(
+        &format!("{} points", award.points),
+        &instant(award.granted_at),
+        &award.reason,
     );
     let sent = Sent {
         points: points.to_string(),
-        reason: reason.chars().take(REASON_CHARS_MAX).collect(),
+        reason,
         once: key_of_undo(key),
     };
     let body = confirmation(visitor, of, points, &sent, &[]);

@@ -163,9 +163,9 @@ pub(in super::super) async fn show(
         (filter_form(&wanted))
         section .card aria-label="Changes" {
             @if found.entries.is_empty() {
-                @if found.next.is_some() { p .empty { "None of the entries that were looked at. There are older ones." } }
+                @if found.next.is_some() { p .empty { "No match among the entries searched; there are older ones." } }
                 @else if filter == AuditFilter::default() { p .empty { "No changes yet." } }
-                @else { p .empty { "No such changes." } }
+                @else { p .empty { "No changes match." } }
             } @else {
                 div .scroll.wide.cells tabindex="0" role="group" aria-label="Changes, the newest first" { (table(&found.entries)) }
             }

@@ -13,10 +13,11 @@ use super::super::visitor::{Form, Visitor};
 use super::super::words::{account_path, encoded, headline, instant, number};
 use super::super::{Pages, redirect};
 use super::{PageQuery, coded, page_of, spaces_note, writes};
-use crate::app::commands::{CreditError, Doubt, NewCredit, key_of_undo};
+use crate::app::commands::{CreditError, Doubt, NewCredit, key_of_undo, reason_of_undo};
 use crate::app::queries::{CreditLine, Credits, QueryError};
 use crate::domain::amount::Money;
 use crate::domain::ids::{Account, AccountKind};
+use crate::domain::text::REASON_CHARS_MAX;
 use crate::http::extract::account;
 use crate::http::problem::Problem;
 use crate::ops::random_name;
@@ -26,7 +27,6 @@ const PATH: &str = "/admin/credits";
 /// So much earlier than a page gives up, this one stops waiting for the store: it must say what may
 /// have happened.
 const EARLIER: Duration = Duration::from_millis(300);
-const REASON_CHARS_MAX: usize = 500;
 
 /// PathAccount, and what was done before.
 #[derive(Debug, Default, Deserialize)]
@@ -187,7 +187,7 @@ fn add_form(visitor: &Visitor, user: &Account, sent: &Sent) -> Markup {
                 input #amount name="amount" inputmode="decimal" required value=(sent.amount) autocomplete="off" aria-describedby="amount-help";
                 p #amount-help .help { "Such as 25 or 0.5, at most 1,000,000. A negative amount takes credit back." }
                 label for="reason" { "Why" }
-                input #reason name="reason" required maxlength="500" value=(sent.reason) autocomplete="off" aria-describedby="reason-help";
+                input #reason name="reason" required maxlength=(REASON_CHARS_MAX) value=(sent.reason) autocomplete="off" aria-describedby="reason-help";
                 p #reason-help .help { "The user sees it too." }
                 p .actions { button type="submit" { "Add" } }
             }
@@ -263,15 +263,14 @@ async fn undo(
     let Some(entry) = entry.filter(|_| why.is_empty()) else {
         return refused(pages, visitor, user, Sent::default(), why).await;
     };
-    let reason = format!(
-        "undoes {} USD of {}: {}",
-        entry.amount,
-        instant(entry.at),
-        entry.reason
+    let reason = reason_of_undo(
+        &format!("{} USD", entry.amount),
+        &instant(entry.at),
+        &entry.reason,
     );
     let sent = Sent {
         amount: Money::ZERO.minus(entry.amount).to_string(),
-        reason: reason.chars().take(REASON_CHARS_MAX).collect(),
+        reason,
         once: key_of_undo(&entry.key),
     };
     let amount = Money::ZERO.minus(entry.amount);

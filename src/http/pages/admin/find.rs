@@ -10,7 +10,9 @@ use serde::Deserialize;
 use super::super::visitor::Visitor;
 use super::super::words::{account_path, encoded, kind_word, number};
 use super::super::{Pages, redirect};
-use super::{PageQuery, has_outer_spaces, keys, page, page_of, requests, where_spaces};
+use super::{
+    PageQuery, adjustments, has_outer_spaces, keys, page, page_of, requests, where_spaces,
+};
 use crate::app::queries::{AccountTrace, CodeView, FoundAccount, SearchResult};
 use crate::domain::ids::{Account, AccountKind};
 use crate::http::admin::TEXT_CHARS_MAX;
@@ -30,7 +32,7 @@ pub(super) fn card(text: &str) -> Markup {
                 input #find-q name="q" required maxlength=(TEXT_CHARS_MAX) value=(text) autocomplete="off" spellcheck="false";
                 button type="submit" { "Search" }
             }
-            p .help { "An account’s id, a referral code, or an API key’s id or name. " a href=(requests::PATH) { "A single request" } " is looked up with its user." }
+            p .help { "An account’s id, a referral code, or an API key’s id or name. " a href=(requests::PATH) { "A single request" } " is found by its user and id." }
         }
     }
 }
@@ -62,7 +64,7 @@ pub(in super::super) async fn show(
     let mut found = pages.service.queries.search(text).await?;
     let trimmed = text.trim();
     if has_outer_spaces(text) {
-        // Both may be accounts; which one is meant only who asks knows.
+        // Both may be accounts.
         let without = pages.service.queries.search(trimmed).await?;
         found.accounts.extend(without.accounts);
         found.code = found.code.or(without.code);
@@ -77,7 +79,7 @@ pub(in super::super) async fn show(
         true => StatusCode::NOT_FOUND,
         false => StatusCode::OK,
     };
-    // What may be a secret is not repeated.
+    // What may be a secret is not shown again.
     let shown = if text.starts_with("tmk_") { "" } else { text };
     let body = html! {
         h1 { "Search" }
@@ -117,8 +119,8 @@ fn nothing(text: &str) -> Markup {
         section .card aria-label="Nothing found" {
             p .empty { "Nothing found: no account" @if !text.is_empty() { " “" (text) "”" } ", no referral code and no API key." }
             p .help {
-                "An account is there once something was counted for it, once it was referred, or once it has a code, credits or a key. "
-                "Ids are compared exactly, upper and lower case included."
+                "An account exists once it has usage, points, a referrer, a code, credits or a key. "
+                "Ids must match exactly, including upper and lower case."
             }
         }
     }
@@ -196,10 +198,13 @@ pub(in super::super) fn no_such_account(visitor: &Visitor, account: &Account) ->
         section .card aria-label="No such account" {
             p { "There is no " (word) " “" (account.id()) "”." }
             p .help {
-                "An account is there once something was counted for it, once it was referred, or once it has a code, credits or a key. "
-                "Ids are compared exactly, upper and lower case included."
+                "An account exists once it has usage, points, a referrer, a code, credits or a key. "
+                "Ids must match exactly, including upper and lower case."
             }
-            @if account.kind == AccountKind::User { p { a href=(credits) { "Its credits" } ", to add the first ones" } }
+            p {
+                a href=(adjustments::path_of(account)) { "Adjustments" }
+                @if account.kind == AccountKind::User { " · " a href=(credits) { "Credits" } }
+            }
         }
         (card(account.id()))
     };

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::super::frame::{self, token};
 use super::super::visitor::{Form, Visitor};
-use super::super::words::{counted, instant, number};
+use super::super::words::{instant, number};
 use super::super::{Pages, redirect};
 use super::{PageQuery, page_of, refusal, writes};
 use crate::app::Refusal;
@@ -22,11 +22,11 @@ pub(super) const PATH: &str = "/admin/keys";
 const TITLE: &str = "API keys";
 /// Most keys of a page.
 const KEYS_MAX: usize = 100;
-/// Scopes that need no more said, with what they allow.
+/// Scopes without parameters, with what they allow.
 const PLAIN: [(&str, &str); 3] = [
     ("ingest", "send usage events of any source"),
-    ("admin:read", "see everything"),
-    ("admin:write", "change what admins change"),
+    ("admin:read", "read everything"),
+    ("admin:write", "read and administer everything"),
 ];
 
 /// Which keys.
@@ -77,7 +77,9 @@ pub(in super::super) async fn list(
     PageQuery(wanted): PageQuery<KeysQuery>,
 ) -> Result<Response, Problem> {
     let note = match wanted.done.as_str() {
-        "revoked" => Some(frame::done("Revoked. It is refused within seconds.")),
+        "revoked" => Some(frame::done(
+            "Revoked. The key stops working within seconds.",
+        )),
         _ => None,
     };
     respond(
@@ -120,10 +122,10 @@ async fn respond(
         }
         section .card aria-labelledby="keys-h" {
             h2 #keys-h { "Keys" }
-            @if found.is_empty() { p .empty { "No such keys." } } @else { (table(visitor, &found)) }
+            @if found.is_empty() { p .empty { "No keys match." } } @else { (table(visitor, &found)) }
             @if found.len() > KEYS_MAX { p .help { "And " (number(found.len() - KEYS_MAX)) " more; search for them." } }
             @if !is_searched && !with_revoked && revoked > 0 {
-                p .help { a href=(format!("{PATH}?all=1")) { "Show revoked keys, too" } " (" (number(revoked)) ")" }
+                p .help { a href=(format!("{PATH}?all=1")) { "Show revoked keys too" } " (" (number(revoked)) ")" }
             }
         }
         @if writes(visitor) { (form(visitor, sent)) }
@@ -138,7 +140,7 @@ fn table(visitor: &Visitor, keys: &[&KeyInfo]) -> Markup {
                 thead { tr {
                     th scope="col" { "Name" }
                     th scope="col" { "Id" }
-                    th scope="col" { "Allows" }
+                    th scope="col" { "Scopes" }
                     th scope="col" { "Made" }
                     th scope="col" { "State" }
                 } }
@@ -147,13 +149,13 @@ fn table(visitor: &Visitor, keys: &[&KeyInfo]) -> Markup {
                         tr {
                             th scope="row" { (key.name) }
                             td data-label="Id" { code { (key.id) } }
-                            td data-label="Allows" { @for scope in &key.scopes { code { (scope) } " " } }
+                            td data-label="Scopes" { @for scope in &key.scopes { code { (scope) } " " } }
                             td data-label="Made" { span .time { (instant(key.created_at)) } span .help { "by " (key.created_by) } }
                             td data-label="State" {
                                 @match key.revoked_at {
                                     Some(at) => { span .chip.bad { "Revoked" } span .help { (instant(at)) } }
                                     None if writes(visitor) => { (revoke_form(visitor, key)) }
-                                    None => { span .chip { "Good" } }
+                                    None => { span .chip { "Active" } }
                                 }
                             }
                         }
@@ -172,7 +174,7 @@ fn revoke_form(visitor: &Visitor, key: &KeyInfo) -> Markup {
             form method="post" action=(format!("{PATH}/revoke")) {
                 (token(visitor))
                 input type="hidden" name="id" value=(key.id);
-                p .help { "Whatever uses it is refused within seconds. This cannot be undone." }
+                p .help { "The key stops working within seconds. This cannot be undone." }
                 button .danger type="submit" { "Revoke “" (key.name) "”" }
             }
         }
@@ -189,7 +191,7 @@ fn form(visitor: &Visitor, sent: &Sent) -> Markup {
                 input #name name="name" required maxlength="128" value=(sent.name) autocomplete="off" aria-describedby="name-help";
                 p #name-help .help { "What or who will use it. The audit trail shows it." }
                 fieldset {
-                    legend { "What it allows" }
+                    legend { "Scopes" }
                     @for (scope, help) in PLAIN {
                         p { label {
                             input type="checkbox" name=(scope) value="on" checked[sent.scopes.iter().any(|one| one == scope)];
@@ -197,11 +199,11 @@ fn form(visitor: &Visitor, sent: &Sent) -> Markup {
                         } }
                     }
                 }
-                label for="others" { "Further scopes, one a line" }
+                label for="others" { "Other scopes, one per line" }
                 textarea #others name="others" rows="3" spellcheck="false" aria-describedby="others-help" { (sent.others) }
                 p #others-help .help {
                     code { "ingest:SOURCE" } " – send events of one source; "
-                    code { "account:user:ID" } ", " code { "account:provider:ID" } " – see and act for one account"
+                    code { "account:user:ID" } ", " code { "account:provider:ID" } " – read and act for one account"
                 }
                 p .actions { button type="submit" { "Make the key" } }
             }
@@ -250,15 +252,14 @@ fn shown_once(made: &MadeKey) -> Markup {
         h1 { "The new key" }
         section .card aria-labelledby="key-h" {
             h2 #key-h { (made.info.name) }
-            p .warn { "Copy it now. It is shown this one time, and cannot be looked up later." }
+            p .warn { "Copy it now. It is shown only once." }
             p .code-line {
                 code #the-key { (made.key) }
                 button .second type="button" data-copy="#the-key" data-said="#copied" hidden { "Copy" }
                 span #copied .said role="status" {}
             }
             p .help {
-                "Its id is " code { (made.info.id) } ". It allows "
-                (counted(made.info.scopes.len() as u64, "thing")) ": "
+                "Its id is " code { (made.info.id) } ". Scopes: "
                 @for scope in &made.info.scopes { code { (scope) } " " }
             }
             p { a .button href=(PATH) { "I have copied it" } }

@@ -136,10 +136,10 @@ pub(super) async fn show(
         div #live hx-get="/admin" hx-trigger="every 15s" hx-select="#live" hx-swap="outerHTML" {
             (partitions(&halts))
             @if !aside.is_empty() { (accounts_aside(&aside)) }
+            (rejects)
         }
         div .grid {
             (network_card(is_mainnet, &pending))
-            (rejects)
             (find::card(""))
         }
         (versions::pending_card(&pending))

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use maud::{Markup, html};
 
 use super::super::words::{counted, instant, number};
@@ -15,8 +16,10 @@ use crate::log::{Bounds, ReadLimit};
 
 /// So many of each partition's newest are looked at.
 const NEWEST: u64 = 50;
-/// The home page waits no longer for them.
-const CARD_WITHIN: Duration = Duration::from_secs(1);
+/// How long the home page waits for them.
+const CARD_WITHIN: Duration = Duration::from_secs(2);
+/// Partitions that are read at the same time.
+const PARTITIONS_TOGETHER: usize = 8;
 
 /// A partition.
 struct Line {
@@ -75,25 +78,28 @@ pub(super) async fn card(queries: &Queries) -> Markup {
                 }
             }
             @match &found {
-                Some(open) if open.is_empty() => { p .help { "No event among the newest was refused and left so." } }
+                Some(open) if open.is_empty() => { p .help { "All of the newest rejects were sent again or discarded, or there are none." } }
                 Some(open) => {
-                    p { "Events that were refused and do not count, among the newest " (NEWEST) " of each partition:" }
+                    p { "Events that were rejected and do not count, among the newest " (NEWEST) " of each partition:" }
                     dl .facts {
                         @for (reason, count) in open { div { dt { code { (reason) } } dd .n { (number(count)) } } }
                     }
                 }
-                None => { p .warn { "The log cannot be read at the moment." } }
+                None => { p .warn { "The log could not be read within two seconds." } }
             }
-            p { a href=(PATH) { "Look at them" } }
+            p { a href=(PATH) { "Show rejects" } }
         }
     }
 }
 
 async fn open_by_reason(queries: &Queries) -> Result<BTreeMap<&'static str, usize>, CommandError> {
+    let partitions = 0..queries.reject_partitions().await?;
+    let newest = |partition| async move { newest_of(queries, partition).await };
+    let newest = stream::iter(partitions).map(newest);
+    let newest: Vec<_> = newest.buffered(PARTITIONS_TOGETHER).try_collect().await?;
     let mut open = BTreeMap::new();
-    for partition in 0..queries.reject_partitions().await? {
-        let (_, rows) = newest_of(queries, partition).await?;
-        for row in rows.iter().filter(|row| row.state == RejectState::Open) {
+    for row in newest.iter().flat_map(|(_, rows)| rows) {
+        if row.state == RejectState::Open {
             *open.entry(row.reason).or_default() += 1;
         }
     }
