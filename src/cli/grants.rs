@@ -105,8 +105,8 @@ pub async fn award(session: &Session, config: &Config, command: &AwardCommand) -
     report(&account, &key, &adjusted, *json)
 }
 
-/// Prints what is doubtful and, on a terminal, asks. Without a terminal it continues: nobody could
-/// answer, and scripts of before must keep working.
+/// Prints what is doubtful and, on a terminal, asks. Without a terminal it continues:
+/// scripts of earlier versions keep working.
 fn ask(doubts: &[Doubt], yes: bool) -> Done {
     for doubt in doubts {
         eprintln!("note: {doubt}");

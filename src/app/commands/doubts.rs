@@ -1,5 +1,5 @@
-//! What a person is asked about before money or points move: an id that nobody has, and an amount
-//! that is unusually large. Both happen by a slip of the hand. Programs are not asked: the API acts.
+//! What a person confirms before money or points move: an account that does not exist yet, and an
+//! unusually large amount. Both are likely typing errors. Programs are not asked: the API acts.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::domain::amount::{Money, Points};
 use crate::domain::ids::Account;
 use crate::domain::text::REASON_CHARS_MAX;
 
-/// Why somebody is asked first.
+/// Why a confirmation is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doubt {
     /// There is no such account yet.
@@ -49,7 +49,7 @@ impl fmt::Display for Doubt {
 }
 
 impl Commands {
-    /// What is doubtful of credit for an account.
+    /// What must be confirmed before credit is added for an account.
     pub async fn doubts_of_credit(
         &self,
         account: &Account,
@@ -63,7 +63,7 @@ impl Commands {
         Ok(doubts)
     }
 
-    /// What is doubtful of an adjustment of an account's points.
+    /// What must be confirmed before an account's points are adjusted.
     pub async fn doubts_of_adjustment(
         &self,
         account: &Account,
@@ -93,8 +93,8 @@ pub fn reason_of_undo(amount: &str, at: &str, reason: &str) -> String {
     text.trim_end().to_owned()
 }
 
-/// The idempotency key of the counter-entry to an entry with this key: so an entry is undone once,
-/// whoever asks for it.
+/// The idempotency key of the counter-entry to an entry with this key, so that an entry is undone
+/// once, whichever admin asks for it.
 pub fn key_of_undo(key: &str) -> String {
     /// Ids have 128 bytes.
     const KEPT_BYTES: usize = 120;

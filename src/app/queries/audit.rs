@@ -28,8 +28,8 @@ const KEYS_TOGETHER: usize = 8;
 pub struct AuditPage {
     /// Newest first.
     pub entries: Vec<AuditEntry>,
-    /// Ask with `before=` this for older ones; absent at the end. With a filter, a page may have
-    /// few entries or none although there are older ones: at most 5,000 are looked at.
+    /// Ask with `before=` this for older ones; absent at the end. With a filter, a page can have few
+    /// entries or none although there are older ones: at most 5,000 are searched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -54,7 +54,7 @@ pub struct AuditEntry {
     /// 200 places.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Difference>,
-    /// How many places beyond those changed.
+    /// How many more places changed; absent if none.
     #[serde(skip_serializing_if = "is_zero")]
     pub further_changes: usize,
 }
@@ -64,7 +64,7 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// Which entries. Texts are compared whatever their case.
+/// Which entries. Texts are compared regardless of case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
     /// A part of who did it.
@@ -213,12 +213,12 @@ fn replaced(entry: &Entry) -> Vec<Difference> {
         "keys.revoke" => change("state", json!("active"), json!("revoked")),
         "badges.revoke" => change("revoked", json!(false), json!(true)),
         "badges.restore" => change("revoked", json!(true), json!(false)),
-        // A code that was so already leaves no entry.
-        _ if detail["active"].is_boolean() => {
+        // A code that was switched so already leaves no entry.
+        "referral_codes.switch" => {
             let active = detail["active"] == true;
             change("active", json!(!active), json!(active))
         }
-        _ if detail.get("address").is_some() => change(
+        "wallets.link" | "wallets.unlink" => change(
             "address",
             detail["before"].clone(),
             detail["address"].clone(),

@@ -1,5 +1,4 @@
-//! One search for what admins look for: accounts, referral codes and API keys by what people know
-//! of them.
+//! One search for what admins look for: accounts, referral codes and API keys.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,11 +14,11 @@ use crate::store::{credits, keys, referrals};
 /// Most keys that are shown.
 const KEYS_MAX: usize = 50;
 
-/// What there is of an account.
+/// What is known of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AccountTrace {
-    /// Something was counted for it.
+    /// It has usage or points.
     Row,
     /// It was referred by another account.
     Link,
@@ -27,11 +26,11 @@ pub enum AccountTrace {
     Code,
     /// Credit was added for it.
     Credits,
-    /// An API key is for it, also one that was revoked.
+    /// There is an API key for it, which may be revoked.
     Key,
 }
 
-/// An account, and how it is known.
+/// An account, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FoundAccount {
@@ -40,7 +39,7 @@ pub struct FoundAccount {
     pub user_type: AccountKind,
     /// Its id.
     pub id: String,
-    /// What there is of it.
+    /// What is known of it.
     pub known_by: Vec<AccountTrace>,
 }
 
@@ -50,9 +49,9 @@ pub struct FoundAccount {
 pub struct SearchResult {
     /// Accounts with exactly this id: a user, a provider, or both.
     pub accounts: Vec<FoundAccount>,
-    /// The referral code, whatever its case.
+    /// The referral code with this text, regardless of case.
     pub code: Option<CodeView>,
-    /// Keys with this id, or with this text in their names, whatever its case; the newest first.
+    /// Keys with this id, or whose name contains this text, regardless of case; the newest first.
     pub keys: Vec<KeyInfo>,
     /// How many more keys there are.
     pub further_keys: usize,

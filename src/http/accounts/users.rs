@@ -73,9 +73,9 @@ pub(super) struct OfDay {
     /// The `next` of the page before.
     #[param(example = "2026-11-22T07:01:02.123Z_0123456789abcdef0123456789abcdef")]
     after: Option<String>,
-    /// Only requests in whose id this text is.
+    /// Only requests whose id contains this text.
     id: Option<String>,
-    /// Only requests in whose model's name this text is, whatever its case.
+    /// Only requests whose model's name contains this text, regardless of case.
     model: Option<String>,
     /// Only requests with this HTTP status, such as 503, or 5xx.
     status: Option<String>,
@@ -85,7 +85,7 @@ pub(super) struct OfDay {
 ///
 /// Kept for 35 days, and empty where the service keeps none (`pipeline.usage_rows`). A page may be
 /// shorter than asked for; there is more as long as it has a `next`. With `id`, `model` or `status`,
-/// at most 2,000 requests are looked at for one page.
+/// at most 2,000 requests are searched for one page.
 #[utoipa::path(get, path = "/api/users/{userId}/usage", tag = "accounts",
     security(("key" = ["account:user:{userId}"]), ("key" = ["admin:read"])),
     params(("userId" = String, Path, description = "The user.", example = "alice"), OfDay),

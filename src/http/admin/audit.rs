@@ -25,23 +25,23 @@ pub(super) struct AuditQuery {
     before: Option<String>,
     /// Maximum number: 50 by default, up to 500.
     limit: Option<u32>,
-    /// Only entries by whom this is a part of, whatever its case: a key's id or name, a command's
-    /// user.
+    /// Only entries whose actor contains this text, regardless of case: a key's id or name, a
+    /// command's user.
     actor: Option<String>,
-    /// Only entries of whose subject this is a part, whatever its case: a key, a rule, an account.
+    /// Only entries whose subject contains this text, regardless of case: a key, a rule, an account.
     subject: Option<String>,
-    /// Only entries of this action, or whose action begins so: `credits.add`, `credits`.
+    /// Only entries of this action, or whose action begins with it: `credits.add`, `credits`.
     action: Option<String>,
     /// Only entries from this instant on, such as 2026-11-01T00:00:00Z.
     #[param(value_type = Option<String>, format = DateTime)]
     from: Option<At>,
-    /// Only entries from before this instant.
+    /// Only entries before this instant.
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<At>,
 }
 
-/// Who changed what, when and why: newest first. With a filter, a page may have few entries or none
-/// although `next` leads to more: at most 5,000 entries are looked at for one page.
+/// Who changed what, when and why: newest first. With a filter, a page can have few entries or none
+/// although it has a `next`: at most 5,000 entries are searched for one page.
 #[utoipa::path(get, path = "/api/admin/audit", tag = "admin", security(("key" = ["admin:read"])), params(AuditQuery),
     responses((status = 200, description = "A page of the audit trail.", body = AuditPage)))]
 pub(super) async fn list(

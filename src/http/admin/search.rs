@@ -27,9 +27,8 @@ pub(super) struct SearchQuery {
 
 /// Looks for accounts, referral codes and API keys.
 ///
-/// An account is found if something was counted for it, if it was referred, or if it has a code,
-/// credits or a key; otherwise there is no such account. A single request is looked up with its
-/// user: `GET /api/admin/requests/{userId}`.
+/// An account exists once it has usage, points, a referrer, a code, credits or a key. A single
+/// request is found by its user and id: `GET /api/admin/requests/{userId}`.
 #[utoipa::path(get, path = "/api/admin/search", tag = "admin", security(("key" = ["admin:read"])), params(SearchQuery),
     responses((status = 200, description = "What was found.", body = SearchResult)))]
 pub(super) async fn search(
