@@ -5,12 +5,13 @@
 //! `cargo bench --bench audit` prints both rates and their ratio, which must be at least 0.5.
 
 mod load;
+#[path = "load/rules.rs"]
+mod rules;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidemark::domain::position::{Offset, Partition};
-use tidemark::domain::rules::{Network, RulesDocument};
 use tidemark::log::embedded::EmbeddedLog;
 use tidemark::log::{Log, NewRecord, Topic, topics};
 use tidemark::ops::clock::{Clock, SystemClock};
@@ -20,7 +21,6 @@ use tidemark::pipeline::{self, Settings, WorkerContext, progress};
 use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::embedded::EmbeddedStore;
 use tidemark::store::meter::StoreMeter;
-use tidemark::store::pricing::{self, NewValue, Publish};
 use tidemark::store::tables::create_tables;
 use tokio::sync::watch;
 
@@ -30,23 +30,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EVENTS: usize = 500_000;
 const BATCH: usize = 10_000;
 const P: Partition = Partition(0);
-
-async fn publish(db: &DynamoDb) {
-    let (file, text) = Network::Mainnet.document();
-    let document = RulesDocument::parse_toml(file, text).expect("the shipped rules are valid");
-    let (values, now) = (document.changes().into_iter(), SystemClock.now());
-    let request = Publish {
-        values: values.map(|(key, value)| NewValue { key, value }).collect(),
-        effective_from: now,
-        by: "bench".to_owned(),
-        reason: "a benchmark".to_owned(),
-        now,
-        token: "rules".to_owned(),
-    };
-    pricing::publish(db, &request)
-        .await
-        .expect("the shipped rules are valid");
-}
 
 async fn append(log: &EmbeddedLog) {
     let (draws, mut rng) = load::draws(EVENTS);
@@ -96,7 +79,7 @@ async fn main() {
         Arc::new(SystemClock),
     );
     create_tables(&db).await.expect("tables");
-    publish(&db).await;
+    rules::publish(&db, SystemClock.now()).await;
     append(&log).await;
     let ctx = Arc::new(WorkerContext::new(
         log.clone(),

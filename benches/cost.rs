@@ -5,6 +5,8 @@
 //! earlier that day); every fourth user has a referrer. Units are those that the store reports.
 
 mod load;
+#[path = "load/rules.rs"]
+mod rules;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,8 +19,6 @@ use load::Draw;
 use rand::rngs::StdRng;
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Offset, Partition};
-use tidemark::domain::rules::Network;
-use tidemark::domain::rules::RulesDocument;
 use tidemark::domain::time::Millis;
 use tidemark::log::embedded::EmbeddedLog;
 use tidemark::log::{Bounds, Log, NewRecord, Topic, topics, usage_partition};
@@ -30,7 +30,6 @@ use tidemark::store::db::Table;
 use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::embedded::EmbeddedStore;
 use tidemark::store::meter::StoreMeter;
-use tidemark::store::pricing::{self, NewValue, Publish};
 use tidemark::store::referrals::{AwardPolicy, Referrer, SignupRequest, signup};
 use tidemark::store::tables::create_tables;
 use tokio::sync::watch;
@@ -139,27 +138,6 @@ impl Bench {
     }
 }
 
-async fn publish_rules(db: &DynamoDb, now: Millis) {
-    let (file, text) = Network::Mainnet.document();
-    let document = RulesDocument::parse_toml(file, text).expect("the shipped rules are valid");
-    let values = document
-        .changes()
-        .into_iter()
-        .map(|(key, value)| NewValue { key, value })
-        .collect();
-    let publication = Publish {
-        values,
-        effective_from: now,
-        by: "bench".to_owned(),
-        reason: "bench".to_owned(),
-        now,
-        token: "rules".to_owned(),
-    };
-    pricing::publish(db, &publication)
-        .await
-        .expect("the shipped rules are valid");
-}
-
 /// Every fourth user that comes has a referrer, who is popular as users are.
 async fn link_users(db: &DynamoDb, draws: &[Draw], now: Millis) -> usize {
     let users: BTreeSet<usize> = draws.iter().map(|draw| draw.user).collect();
@@ -207,7 +185,7 @@ async fn run() {
         clock.clone(),
     );
     create_tables(&db).await.expect("an empty store");
-    publish_rules(&db, clock.now()).await;
+    rules::publish(&db, clock.now()).await;
     let (draws, rng) = load::draws(EVENTS);
     let linked = link_users(&db, &draws, clock.now()).await;
     let settings = Settings {

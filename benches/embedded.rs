@@ -7,6 +7,8 @@
 
 #[allow(dead_code, reason = "this benchmark needs a part of it")]
 mod load;
+#[path = "load/rules.rs"]
+mod rules;
 #[allow(dead_code, reason = "this benchmark needs a part of it")]
 #[path = "kafka/sink.rs"]
 mod sink;
@@ -20,8 +22,6 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sink::Sink;
 use tidemark::domain::position::{Offset, Partition};
-use tidemark::domain::rules::{Network, RulesDocument};
-use tidemark::domain::time::Millis;
 use tidemark::log::embedded::EmbeddedLog;
 use tidemark::log::{Bounds, Log, NewRecord, Topic, topics, usage_partition};
 use tidemark::ops::clock::{Clock, SystemClock};
@@ -32,7 +32,6 @@ use tidemark::store::db::{Attr, Condition, Db, Item, Key, Table, Write};
 use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::embedded::EmbeddedStore;
 use tidemark::store::meter::StoreMeter;
-use tidemark::store::pricing::{self, NewValue, Publish};
 use tidemark::store::tables::create_tables;
 use tokio::sync::watch;
 
@@ -191,23 +190,6 @@ fn tell(what: &str, count: usize, started: Instant) {
     println!("{what:<60} {:>9.0}/s", count as f64 / seconds);
 }
 
-async fn publish_rules(db: &dyn Db, now: Millis) {
-    let (file, text) = Network::Mainnet.document();
-    let document = RulesDocument::parse_toml(file, text).expect("the shipped rules are valid");
-    let values = document.changes().into_iter();
-    let publication = Publish {
-        values: values.map(|(key, value)| NewValue { key, value }).collect(),
-        effective_from: now,
-        by: "bench".to_owned(),
-        reason: "bench".to_owned(),
-        now,
-        token: "rules".to_owned(),
-    };
-    pricing::publish(db, &publication)
-        .await
-        .expect("the shipped rules are valid");
-}
-
 /// Appends all events; where each partition of the log ends.
 async fn fill(log: &EmbeddedLog, events: usize, users: usize) -> Vec<Bounds> {
     let mut rng = StdRng::seed_from_u64(7);
@@ -248,7 +230,7 @@ async fn pipeline(events: usize, users: usize, usage_rows: bool) {
     let (log, _) = EmbeddedLog::open(&dir.path().join("log"), &topics::shipped(), clock.clone())
         .expect("an empty directory");
     let (store, db, meter) = open(dir.path()).await;
-    publish_rules(&db, clock.now()).await;
+    rules::publish(&db, clock.now()).await;
     let bounds = fill(&log, events, users).await;
     let log = Arc::new(log);
     let metrics = Arc::new(Metrics::new());
@@ -305,7 +287,7 @@ async fn over_a_network(events: usize, chunk_records_max: usize, usage_rows: boo
     let (log, _) = EmbeddedLog::open(&dir.path().join("log"), &topics::shipped(), clock.clone())
         .expect("an empty directory");
     let db = Arc::new(Sink::answering_after(LATENCY));
-    publish_rules(&*db, clock.now()).await;
+    rules::publish(&*db, clock.now()).await;
     let bounds = fill(&log, events * PARTITIONS as usize, USERS).await;
     let records = bounds[0].end.0;
     let metrics = Arc::new(Metrics::new());

@@ -11,6 +11,8 @@
 //! read; the worker is shown one after the other. The reader's read-ahead (at most 50,000 records a partition) may lie before the measured time.
 
 mod load;
+#[path = "load/rules.rs"]
+mod rules;
 
 #[path = "kafka/gate.rs"]
 mod gate;
@@ -32,8 +34,6 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset as RdOffset, TopicPartitionList};
 use sink::Sink;
 use tidemark::domain::position::{Epoch, Offset, Partition};
-use tidemark::domain::rules::{Network, RulesDocument};
-use tidemark::domain::time::Millis;
 use tidemark::log::kafka::{Admin, KafkaLog, KafkaSettings};
 use tidemark::log::{
     Bounds, Log, MUST_BE_THERE, NewRecord, ReadLimit, Topic, topics, usage_partition,
@@ -44,7 +44,6 @@ use tidemark::ops::health::{Health, Role};
 use tidemark::ops::metrics::Metrics;
 use tidemark::pipeline::{self, Settings, WorkerContext, progress};
 use tidemark::store::db::Db;
-use tidemark::store::pricing::{self, NewValue, Publish};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -172,24 +171,6 @@ async fn read_all(log: &KafkaLog, ends: &[Offset]) {
         }
     };
     join_all((0..).map(Partition).zip(ends).map(one)).await;
-}
-
-async fn publish_rules(db: &dyn Db, now: Millis) {
-    let (file, text) = Network::Mainnet.document();
-    let document = RulesDocument::parse_toml(file, text).expect("the shipped rules are valid");
-    let changes = document.changes().into_iter();
-    let publication = Publish {
-        values: changes
-            .map(|(key, value)| NewValue { key, value })
-            .collect(),
-        effective_from: now,
-        by: "bench".to_owned(),
-        reason: "bench".to_owned(),
-        now,
-        token: "rules".to_owned(),
-    };
-    let published = pricing::publish(db, &publication).await;
-    published.expect("the shipped rules are valid");
 }
 
 /// The settings of a worker at full speed.
@@ -331,7 +312,7 @@ async fn speed(bootstrap: &str) {
         forget_postings(bootstrap, &prefix).await;
         let log = Arc::new(Gate::new(connect(bootstrap, &prefix).await, first.clone()));
         let sink = Arc::new(Sink::default());
-        publish_rules(&*sink, SystemClock.now()).await;
+        rules::publish(&*sink, SystemClock.now()).await;
         let worker = Worker::start(log.clone(), sink.clone(), full_speed(), roles);
         let cold = measure(events, worker.reach(first)).await;
         print(&format!("{what}, cold"), &cold, &yardstick);

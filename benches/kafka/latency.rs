@@ -22,7 +22,7 @@ use tidemark::store::meter::StoreMeter;
 use tidemark::store::tables::create_tables;
 
 use super::sink::Sink;
-use super::{PARTITIONS, Worker, connect, given, load, publish_rules};
+use super::{PARTITIONS, Worker, connect, given, load, rules};
 
 /// Events that come before the measured ones: the first meeting of clients, tables and rules is not what is asked.
 const BEFORE: usize = 5_000;
@@ -167,7 +167,7 @@ pub async fn run(bootstrap: &str) {
 async fn measure(bootstrap: &str, store: &str, db: Arc<dyn Db>) {
     let events = given("KAFKA_BENCH_LATENCY_EVENTS", 30_000);
     let per_second = given("KAFKA_BENCH_LATENCY_RATE", 1_000);
-    publish_rules(&*db, SystemClock.now()).await;
+    rules::publish(&*db, SystemClock.now()).await;
     let prefix = format!("latency{:x}{}.", std::process::id(), store.len());
     let log = Arc::new(connect(bootstrap, &prefix).await);
     let watched = Arc::new(Watched {

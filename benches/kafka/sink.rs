@@ -8,11 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidemark::ops::clock::{Clock, SystemClock};
 use tidemark::store::db::{
-    Attr, BATCH_WRITE_ITEMS_MAX, Condition, Db, Item, Key, Page, Query, RangeFilter, StoreError,
-    Table, Write,
+    Attr, BATCH_GET_KEYS_MAX, BATCH_WRITE_ITEMS_MAX, Condition, Db, Item, Key, Page, Query,
+    RangeFilter, StoreError, Table, Write,
 };
 
-/// How many batches of puts the client of DynamoDB sends at once.
+/// How many batches the client of DynamoDB sends at once.
 const BATCHES_AT_ONCE: usize = 4;
 
 /// Keeps what the pipeline reads again (rules, checkpoints), takes account rows and forgets them. Every account is in memory, so none is
@@ -137,7 +137,8 @@ impl Db for Sink {
     }
 
     async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
-        self.answers(1).await;
+        let together = BATCH_GET_KEYS_MAX * BATCHES_AT_ONCE;
+        self.answers(keys.len().div_ceil(together)).await;
         let items = self.lock();
         Ok(keys.iter().map(|key| items.get(key).cloned()).collect())
     }

@@ -21,6 +21,8 @@ pub async fn run(session: &Session, args: &SetArgs) -> Done {
         mode,
     };
     let commands = session.commands();
+    // Before what is shown is read: what another admin publishes from here on is not overwritten.
+    let confirmation = commands.confirmation_of(&args.key).await?;
     let planned = commands.publish_rules(update(Mode::DryRun)).await?;
     let mut out = Out::new();
     show(&mut out, &planned)?;
@@ -35,7 +37,8 @@ pub async fn run(session: &Session, args: &SetArgs) -> Done {
     if !args.yes {
         confirm("Publish this change?")?;
     }
-    let published = commands.publish_rules(update(Mode::Write)).await?;
+    let published = commands.publish_confirmed(update(Mode::Write), &confirmation);
+    let published = published.await?;
     let mut out = Out::new();
     let from = published.effective_from;
     out.line(match published.changes.is_empty() {
@@ -89,7 +92,10 @@ fn show(out: &mut Out, planned: &Published) -> Done {
     }
     let mut keys = planned.changes.iter().map(|change| &change.key);
     if keys.any(|key| key == SettingKey::Providers.name()) {
-        out.line("usage that is received from then on is mapped so; what is in the log stays")?;
+        out.line(
+            "it maps requests that are made from then on, at the earliest five seconds after it is \
+             published; earlier requests keep their providers",
+        )?;
     }
     Ok(())
 }

@@ -250,7 +250,7 @@ impl<'a> Row<'_, 'a> {
         let channel = channel.filter(|channel| channel != "0");
         let name = self.fields.text(CHANNEL_NAME).ok().flatten();
         let names = [channel.as_deref(), name.as_deref()];
-        let configured = self.settings.provider_of(names);
+        let configured = self.settings.provider_of(names, self.time().ok());
         Ok(configured
             .map(|provider| Cow::Owned(provider.to_owned()))
             .or(channel))

@@ -27,6 +27,7 @@ use super::kind::{endpoint_of_model, has_output, is_images};
 use super::outcome::Skip;
 use super::tokens::{ReportedTokens, Tokens};
 use super::{BodyError, Format, GatewaySettings, Outcomes};
+use crate::domain::time::Millis;
 use crate::ops::config::CachedTokens;
 
 const NAMES: &[(&str, &str)] = &[
@@ -94,10 +95,7 @@ impl<'a> Row<'_, 'a> {
             names: NAMES,
             source: Format::Sub2Api.as_str(),
             id: self.id(),
-            time: self
-                .fields
-                .instant(TIME, Instant::Rfc3339)
-                .and_then(|time| time.ok_or_else(|| missing(TIME))),
+            time: self.time(),
             user: self
                 .fields
                 .user(&[USER])
@@ -120,9 +118,12 @@ impl<'a> Row<'_, 'a> {
     /// However the time is written, it is the same row.
     fn id(&self) -> Read<Cow<'a, str>> {
         let id = self.fields.text(ID)?.ok_or_else(|| missing(ID))?;
+        Ok(Cow::Owned(format!("{id}/{}", self.time()?.0)))
+    }
+
+    fn time(&self) -> Read<Millis> {
         let time = self.fields.instant(TIME, Instant::Rfc3339)?;
-        let time = time.ok_or_else(|| missing(TIME))?;
-        Ok(Cow::Owned(format!("{id}/{}", time.0)))
+        time.ok_or_else(|| missing(TIME))
     }
 
     /// Who is configured for the account, by its number or name; else the account.
@@ -130,7 +131,7 @@ impl<'a> Row<'_, 'a> {
         let account = self.fields.text(ACCOUNT)?.filter(|account| account != "0");
         let name = self.fields.text(ACCOUNT_NAME).ok().flatten();
         let names = [account.as_deref(), name.as_deref()];
-        let configured = self.settings.provider_of(names);
+        let configured = self.settings.provider_of(names, self.time().ok());
         Ok(configured
             .map(|provider| Cow::Owned(provider.to_owned()))
             .or(account))

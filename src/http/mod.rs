@@ -139,7 +139,6 @@ pub struct ApiState {
     /// Room for downloads of what anybody may see.
     published: Arc<public_room::PublicRoom>,
     closing: Arc<Closing>,
-    gateway_settings: Arc<ingest::MappedSettings>,
 }
 
 impl std::ops::Deref for ApiState {
@@ -193,7 +192,6 @@ impl ApiState {
                 parts.metrics.clone(),
                 parts.closing.clone(),
             )),
-            gateway_settings: Arc::default(),
             commands: Arc::new(Commands::new(queries.clone(), parts.clock.clone())),
             queries,
             parts: Arc::new(parts),

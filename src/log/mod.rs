@@ -396,7 +396,8 @@ pub trait Log: Send + Sync {
         Ok(())
     }
 
-    /// The end of a partition as it was last heard of: for telling lag, not for deciding anything.
+    /// The end of a partition as it was last heard of, which may be old: for telling lag and for
+    /// choosing how long to go on folding, not for deciding what is counted.
     async fn end_seen(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {
         Ok(self.bounds(topic, partition).await?.end)
     }

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use super::Covers;
 use super::WorkerContext;
 use super::failure::Failure;
-use super::provider_names::PublishedNames;
+use super::provider_names::NamedConfig;
 use super::retry::persist;
 use super::versioned::save;
 use crate::domain::position::{Offset, Partition, WriteId};
@@ -78,7 +78,7 @@ pub(super) struct Adapter<'c> {
     written: Option<WriteId>,
     saved_at: Moment,
     progressed: bool,
-    names: PublishedNames,
+    named: NamedConfig,
 }
 
 impl<'c> Adapter<'c> {
@@ -113,7 +113,7 @@ impl<'c> Adapter<'c> {
             written: stored.as_ref().map(|stored| stored.write),
             saved_at: ctx.clock.moment(),
             progressed: false,
-            names: PublishedNames::default(),
+            named: NamedConfig::new(config),
         };
         adapter.begin(stored.map(|stored| stored.value)).await?;
         Ok(adapter)
@@ -200,8 +200,7 @@ impl<'c> Adapter<'c> {
         let Some(last) = records.last() else {
             return Ok(());
         };
-        self.names.refresh(self.ctx).await?;
-        let mut names = std::mem::take(&mut self.names);
+        self.named.refresh(self.ctx).await?;
         let mut batch = Batch::default();
         for record in records {
             let foreign = ForeignRecord {
@@ -212,12 +211,10 @@ impl<'c> Adapter<'c> {
                 time: record.append_time,
                 value: &record.value,
             };
-            let config = names.config_at(self.config, record.append_time);
-            for outcome in adapt(config, &foreign) {
+            for outcome in adapt(self.named.config(), &foreign) {
                 self.take(outcome, &foreign, &mut batch);
             }
         }
-        self.names = names;
         let appends = batch
             .events
             .into_iter()

@@ -70,7 +70,7 @@ impl Default for Settings {
             usage_row_life: Duration::from_secs((35 + 7) * 86_400),
             chains_cached_max: 500_000,
             flush_interval: Duration::from_millis(500),
-            flush_accounts_max: 50_000,
+            flush_accounts_max: 20_000,
             flush_concurrency: 32,
             accounts_cached_max: 200_000,
             blocks_read_max: 64,

@@ -1,8 +1,8 @@
 //! The few DynamoDB operations that tidemark uses, as a trait: absolute writes under conditions,
 //! strongly consistent reads.
 //!
-//! Two things implement it: the AWS client (production, the embedded engine, DynamoDB Local) and
-//! the simulator's store (tests).
+//! Two things implement it: the client of DynamoDB and of the embedded engine (`dynamo.rs`), and the
+//! simulator's store (tests).
 
 use std::borrow::Cow;
 

@@ -1,8 +1,8 @@
 //! Makes answered writes of the embedded store last through a power cut, many of them with one
 //! sync.
 //!
-//! The engine commits every row of a batch by itself. Synced one by one, a chunk of 1,000 usage
-//! rows would wait for the disk 1,000 times. So the engine writes its log (SQLite's WAL) without
+//! The engine commits every operation by itself. Synced one by one, the 20,000 accounts of a flush
+//! would wait for the disk 20,000 times. So the engine writes its log (SQLite's WAL) without
 //! syncing it, and the client syncs the file once for whatever was answered: before a write of ours
 //! returns, everything that the engine had committed by then is on disk.
 //!

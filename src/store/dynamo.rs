@@ -107,7 +107,7 @@ impl DynamoDb {
         meter.allows(in_flight::MOST);
         DynamoDb {
             client: Client::from_conf(settings::config(settings, dates)),
-            engine: Engine::of(settings),
+            engine: Engine::from_settings(settings),
             prefix: Arc::from(settings.prefix.as_str()),
             retries: settings.retries,
             batch_concurrency: settings.batch_concurrency.max(1),

@@ -55,7 +55,7 @@ pub struct Publish {
     /// The values; no key twice, at most [`CHANGES_MAX`].
     pub values: Vec<NewValue>,
     /// From when on, in event time; not before `now`. Required keys without any version ignore it:
-    /// their first has no beginning.
+    /// their first has no beginning. [`Publish::begins`] may be later.
     pub effective_from: Millis,
     /// Who.
     pub by: String,
@@ -66,6 +66,17 @@ pub struct Publish {
     /// Names this publication; unique (random). A repeat under the same token after
     /// [`StoreError::Unanswered`] is a new publication: look at [`history`] first.
     pub token: String,
+}
+
+impl Publish {
+    /// From when on its versions are in force: as it says, but not before the time that one of its
+    /// keys needs to be seen everywhere ([`SettingKey::lead_ms`]).
+    pub fn begins(&self) -> Millis {
+        let keys = self.values.iter();
+        let keys = keys.filter_map(|new| SettingKey::named(&new.key));
+        let lead = keys.map(SettingKey::lead_ms).max().unwrap_or(0);
+        self.effective_from.max(self.now.plus(lead))
+    }
 }
 
 /// Why nothing was published.
@@ -89,7 +100,9 @@ pub enum PublishError {
     #[error(transparent)]
     Reason(#[from] TextError),
     /// It was to follow what somebody looked at, and that is not so any more: look again.
-    #[error("{key} was changed meanwhile; look at what is in force now, and decide again")]
+    #[error(
+        "{key} was changed meanwhile, and nothing was published; review what is in force now, then try again"
+    )]
     Changed {
         /// Which.
         key: String,
@@ -100,7 +113,7 @@ pub enum PublishError {
 }
 
 /// Publishes new versions and returns their control position. An event that is appended after this
-/// has returned is rated with them, from `effective_from` on.
+/// has returned is rated with them, from [`Publish::begins`] on.
 pub async fn publish(db: &dyn Db, publish: &Publish) -> Result<Control, PublishError> {
     publish_noted(db, publish, None).await
 }
@@ -217,7 +230,7 @@ pub async fn preview(db: &dyn Db, publish: &Publish) -> Result<Preview, PublishE
     let without = book.as_of(head);
     book.apply(number, &changes).map_err(PublishError::Faults)?;
     let with = book.as_of(number);
-    let at = publish.effective_from;
+    let at = publish.begins();
     let mut in_force = in_force(loaded.versions, at);
     let before = publish.values.iter().map(|new| in_force.remove(&new.key));
     Ok(Preview {
@@ -255,8 +268,8 @@ fn plan(publish: &Publish, loaded: &Loaded) -> (Vec<RuleChange>, Vec<Version>) {
     for (index, new) in publish.values.iter().enumerate() {
         let before = newest.get(new.key.as_str()).copied().unwrap_or(0);
         let is_optional = SettingKey::named(&new.key).is_some_and(SettingKey::is_optional);
-        let begins = before > 0 || is_optional;
-        let effective_from = begins.then_some(publish.effective_from);
+        let has_beginning = before > 0 || is_optional;
+        let effective_from = has_beginning.then(|| publish.begins());
         changes.push(RuleChange {
             key: new.key.clone(),
             value: new.value.clone(),

@@ -60,8 +60,8 @@ async fn look_for_files(db: &dyn Db, files: &Objects, metrics: &Metrics) {
             }
         }
         Err(error) => tracing::warn!(
-            event = "closing.files_not_found_out", %error, place = files.place(),
-            "it cannot be told whether the files of closed months are there"
+            event = "closing.files_check_failed", %error, place = files.place(),
+            "cannot check whether the files of closed months are there"
         ),
     }
 }

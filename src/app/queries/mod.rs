@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::Serializer;
 use tokio::sync::Semaphore;
 
-use crate::domain::rules::{ProviderNames, Timeline};
+use crate::domain::rules::{ProviderTimeline, Timeline};
 use crate::domain::time::Millis;
 use crate::log::{Log, Partitions};
 use crate::store::db::{Db, StoreError};
@@ -113,7 +113,7 @@ pub struct Queries {
     archive: Option<Arc<StoredArchive>>,
     /// Room for replays of service: each reads files of the archive into memory.
     replays: Arc<Semaphore>,
-    rules: rules_cache::RulesCache,
+    rules: Arc<rules_cache::RulesCache>,
     models: models::ModelCache,
     votes: votes::VotesCache,
 }
@@ -149,7 +149,7 @@ impl Queries {
             partitions,
             archive: None,
             replays: Arc::new(Semaphore::new(1)),
-            rules: rules_cache::RulesCache::default(),
+            rules: Arc::default(),
             models: models::ModelCache::default(),
             votes: votes::VotesCache::default(),
         }
@@ -182,11 +182,14 @@ impl Queries {
         self.rules.current(self.db()).await
     }
 
-    /// The provider accounts behind gateways' own names that are published for an instant. While
+    /// The published provider accounts behind gateways' own names; `None` before any rules. While
     /// the store does not answer, those that were last known: usage is not held up for them.
-    pub async fn provider_names(&self, at: Millis) -> Option<Arc<ProviderNames>> {
-        let timeline = self.rules.at_hand(self.db()).await?;
-        timeline.provider_names(at).cloned()
+    ///
+    /// # Errors
+    /// The store does not answer, and this process has never read the rules.
+    pub async fn provider_names(&self) -> Result<Option<Arc<ProviderTimeline>>, StoreError> {
+        let timeline = self.rules.at_hand(&self.db).await?;
+        Ok(timeline.map(|timeline| Arc::clone(timeline.provider_names())))
     }
 
     /// The rules, without which there is no answer.

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use crate::domain::position::Control;
 use crate::domain::rules::{RuleBook, Timeline, VersionInForce};
 use crate::domain::time::Millis;
@@ -13,15 +15,33 @@ use crate::store::{control, pricing};
 /// felt there.
 pub const RULES_CACHE_TTL: Duration = Duration::from_secs(1);
 
-/// How long [`RulesCache::at_hand`] waits for the store.
+/// How long [`RulesCache::at_hand`] waits for a look, if it can go on with what was last known.
 const LOOK_MAX: Duration = Duration::from_millis(500);
+/// How long it waits for the first look: rules with many versions may take long to load, and
+/// without them it can only refuse.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(3);
 
 /// The rules as of the newest entry of the control feed that changed them.
 #[derive(Default)]
 pub(super) struct RulesCache {
     known: Mutex<Option<KnownRules>>,
-    /// Held by the one look of [`RulesCache::at_hand`]; when the last one failed, if it did.
-    failed_look: tokio::sync::Mutex<Option<Instant>>,
+    looks: Mutex<Looks>,
+}
+
+/// The looks of [`RulesCache::at_hand`], one at a time.
+#[derive(Default)]
+struct Looks {
+    newest: Option<Look>,
+    /// When the newest one failed, if it did.
+    failed: Option<Instant>,
+}
+
+/// A look at the rules that goes on beside the requests.
+#[derive(Clone)]
+struct Look {
+    since: tokio::time::Instant,
+    /// Closed once it has ended.
+    ended: watch::Receiver<()>,
 }
 
 #[derive(Clone)]
@@ -104,38 +124,74 @@ impl RulesCache {
     }
 
     /// As [`RulesCache::believed`], for those who must go on while the store does not answer: then
-    /// the rules as they were last known, however old; `None` if they never were.
-    pub async fn at_hand(&self, db: &dyn Db) -> Option<Arc<Timeline>> {
+    /// the rules as they were last known, however old.
+    ///
+    /// What is limited is the wait, not the look: it goes on beside the requests until it ends, so
+    /// rules that take long to load are loaded once.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: this process has never read the rules, so it cannot know what
+    /// they say.
+    pub async fn at_hand(
+        self: &Arc<Self>,
+        db: &Arc<dyn Db>,
+    ) -> Result<Option<Arc<Timeline>>, StoreError> {
         let known = self.lock().clone();
-        let mut failed_look = match (&known, self.failed_look.try_lock()) {
-            (Some(known), _) if known.looked.elapsed() < RULES_CACHE_TTL => {
-                return known.timeline.clone();
-            }
-            (_, Ok(failed_look)) => failed_look,
-            // Another request looks.
-            (Some(known), Err(_)) => return known.timeline.clone(),
-            (None, Err(_)) => self.failed_look.lock().await,
+        let within = match known {
+            Some(known) if known.looked.elapsed() < RULES_CACHE_TTL => return Ok(known.timeline),
+            Some(_) => LOOK_MAX,
+            None => FIRST_LOOK_MAX,
         };
-        let last_known = || self.lock().clone().and_then(|known| known.timeline);
-        if failed_look.is_some_and(|at| at.elapsed() < RULES_CACHE_TTL) {
-            return last_known();
+        if let Some(mut look) = self.look_beside(db) {
+            // The sender says nothing; it goes when the look has ended.
+            let _ = tokio::time::timeout_at(look.since + within, look.ended.changed()).await;
         }
-        let why = match tokio::time::timeout(LOOK_MAX, self.believed(db)).await {
-            Ok(Ok(timeline)) => {
-                *failed_look = None;
-                return timeline;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("the store did not answer within {LOOK_MAX:?}"),
+        let known = self.lock().clone();
+        let unread = || StoreError::Unavailable("the rules have not been read yet".to_owned());
+        known.map(|known| known.timeline).ok_or_else(unread)
+    }
+
+    /// The look that goes on, or a new one; `None` shortly after one that failed.
+    fn look_beside(self: &Arc<Self>, db: &Arc<dyn Db>) -> Option<Look> {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(look) = &looks.newest
+            && look.ended.has_changed().is_ok()
+        {
+            return Some(look.clone());
+        }
+        if looks
+            .failed
+            .is_some_and(|at| at.elapsed() < RULES_CACHE_TTL)
+        {
+            return None;
+        }
+        let (end, ended) = watch::channel(());
+        let look = Look {
+            since: tokio::time::Instant::now(),
+            ended,
         };
-        if failed_look.replace(Instant::now()).is_none() {
+        looks.newest = Some(look.clone());
+        let (cache, db) = (Arc::clone(self), Arc::clone(db));
+        tokio::spawn(async move {
+            let looked = cache.current(&*db).await;
+            cache.look_ended(looked.err());
+            drop(end);
+        });
+        Some(look)
+    }
+
+    fn look_ended(&self, error: Option<StoreError>) {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed_before = looks.failed.take().is_some();
+        let Some(error) = error else { return };
+        looks.failed = Some(Instant::now());
+        if !failed_before {
             tracing::warn!(
                 event = "rules.not_read",
-                error = why,
+                %error,
                 "cannot read the rules; usage of gateways is mapped to providers as last known"
             );
         }
-        last_known()
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<KnownRules>> {

@@ -93,7 +93,8 @@ pub struct SetArgs {
     /// A file with the value as JSON.
     #[arg(long)]
     pub file: Option<PathBuf>,
-    /// From when on, such as 2027-01-01T00:00:00Z; not in the past. Default: now.
+    /// From when on, such as 2027-01-01T00:00:00Z; not in the past. Default: now; for
+    /// rules.providers, in five seconds.
     #[arg(long, value_name = "TIME")]
     pub from: Option<Millis>,
     /// Why; it is kept with the version and in the audit entry.

@@ -7,7 +7,7 @@ use crate::app::closing::{last_closed_and_unfinished, missing_files};
 use crate::cli::engine;
 use crate::cli::output::{Done, Failure, counted};
 use crate::cli::session::Session;
-use crate::domain::time::MINUTE_MS;
+use crate::domain::time::{MINUTE_MS, Month};
 use crate::ops::config::Config;
 
 /// A million accounts are closed in about a minute.
@@ -49,10 +49,10 @@ async fn files(session: &Session, config: &Config, findings: &mut Findings) {
     };
     let unread = match tokio::time::timeout(LISTED_WITHIN, looked).await {
         Ok(Ok((place, missing))) => {
-            let Some(first) = missing.first() else {
+            if missing.is_empty() {
                 findings.note(format!("The files of all closed months are in {place}."));
                 return;
-            };
+            }
             let names = missing.iter().take(NAMED_MAX).map(ToString::to_string);
             let names: Vec<String> = names.collect();
             let more = if missing.len() > NAMED_MAX {
@@ -60,16 +60,20 @@ async fn files(session: &Session, config: &Config, findings: &mut Findings) {
             } else {
                 ""
             };
-            let month = first.month;
+            let mut months: Vec<Month> = missing.iter().map(|name| name.month).collect();
+            months.dedup();
+            let commands = months.iter().map(|month| format!("tidemark close {month}"));
+            let commands: Vec<String> = commands.collect();
             findings.fault(
                 Cause::CloseFiles,
                 format!(
                     "{} of closed months {} gone from {place} or cut short, so that claims and proofs \
-                     cannot be read: {}{more}. They are written again by: tidemark close {month} \
+                     cannot be read: {}{more}. They are written again by: {} \
                      (docs/runbook.md#tidemarkclosefilesmissing)",
                     counted(missing.len() as u64, "file"),
                     if missing.len() == 1 { "is" } else { "are" },
-                    names.join(", ")
+                    names.join(", "),
+                    commands.join(", ")
                 ),
             );
             return;
@@ -81,7 +85,7 @@ async fn files(session: &Session, config: &Config, findings: &mut Findings) {
     findings.fault(
         Cause::CloseFiles,
         format!(
-            "It cannot be told from here whether the files of closed months are there: {unread} \
+            "Cannot check from here whether the files of closed months are there: {unread} \
              (docs/runbook.md#tidemarkclosefilesmissing)"
         ),
     );

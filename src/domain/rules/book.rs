@@ -12,7 +12,7 @@ use super::badges::BadgeRules;
 use super::fault::RuleFault;
 use super::in_force::{Rules, SeasonSpan, ServicesAsOf, assemble};
 use super::key::SettingKey;
-use super::provider_names::ProviderNames;
+use super::provider_names::ProviderTimeline;
 use super::services::{ServiceRules, Terms};
 use super::setting::{Season, Setting, UNIQUE_SEASONS};
 use super::version::Version;
@@ -246,7 +246,7 @@ impl RuleBook {
             activity: first.activity(),
             services: services.table,
             badges: self.badges_as_of(control),
-            provider_names: self.provider_names_as_of(control),
+            provider_names: Arc::new(self.provider_names_as_of(control)),
             seasons: self.seasons_as_of(control),
             first: Arc::new(first),
             intervals,
@@ -314,7 +314,7 @@ impl RuleBook {
 
     /// The versions of `rules.providers` as of a control position, in the order in which they come
     /// into force.
-    fn provider_names_as_of(&self, control: Control) -> Vec<(Option<Millis>, Arc<ProviderNames>)> {
+    fn provider_names_as_of(&self, control: Control) -> ProviderTimeline {
         let key = SettingKey::Providers;
         let versions = self.versions.get(&key).into_iter().flatten();
         let mut seen: Vec<&Version> = versions.filter(|v| v.control <= control).collect();
@@ -325,7 +325,7 @@ impl RuleBook {
                 Setting::Providers(names) => Some((version.effective_from, Arc::clone(names))),
                 _ => None,
             });
-        names.collect()
+        ProviderTimeline::new(names.collect())
     }
 
     /// The seasons as of a control position, by time, also those that are to come: each as the
@@ -461,8 +461,7 @@ pub struct Timeline {
     activity: Activity,
     services: Arc<Services>,
     badges: Option<(Control, Arc<Badges>)>,
-    /// From when on, by time; each until the next.
-    provider_names: Vec<(Option<Millis>, Arc<ProviderNames>)>,
+    provider_names: Arc<ProviderTimeline>,
     seasons: Vec<SeasonSpan>,
     /// In force before the first interval.
     first: Arc<Rules>,
@@ -503,12 +502,10 @@ impl Timeline {
         Some((*control, badges))
     }
 
-    /// The accounts behind gateways' own names that are published for an instant; `None`: there are
-    /// none.
-    pub fn provider_names(&self, time: Millis) -> Option<&Arc<ProviderNames>> {
-        let mut newest_first = self.provider_names.iter().rev();
-        let in_force = newest_first.find(|(from, _)| *from <= Some(time));
-        in_force.map(|(_, names)| names)
+    /// The accounts behind gateways' own names that are published as of the control position, at
+    /// every time.
+    pub const fn provider_names(&self) -> &Arc<ProviderTimeline> {
+        &self.provider_names
     }
 
     /// The seasons of all versions of `rules.season` as of the control position, by time: each as

@@ -313,6 +313,20 @@ impl SettingKey {
         !matches!(self, SettingKey::Badges | SettingKey::Providers)
     }
 
+    /// How long after its publication a version comes into force at the earliest, in milliseconds.
+    ///
+    /// Whoever reads gateways' usage looks for new versions once a second, and reads an event with
+    /// the names that are in force at the event's own time. If a version held from its publication
+    /// on, a process that has not looked yet would name another provider than one that has, and two
+    /// reports of one request would contradict each other. The lead leaves four seconds for the
+    /// write, the look, and clocks that differ.
+    pub const fn lead_ms(self) -> i64 {
+        match self {
+            SettingKey::Providers => 5_000,
+            _ => 0,
+        }
+    }
+
     /// The name in PricingConfig.
     pub const fn name(self) -> &'static str {
         match self {

@@ -48,7 +48,7 @@ pub use fault::RuleFault;
 pub use in_force::{EarningTerms, Rules, SeasonSpan, SeasonTerms};
 pub use key::{PriceKey, SettingKey, Unit};
 pub use model_prices::ModelPrice;
-pub use provider_names::ProviderNames;
+pub use provider_names::ProviderTimeline;
 pub(super) use services::MILLIS_PER_MINUTE;
 pub use services::ServicePrice;
 pub(super) use token_prices::{PricedTokens, TOKENS_PER_UNIT, floored, per_unit};

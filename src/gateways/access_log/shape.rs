@@ -83,15 +83,16 @@ impl<'a> Entry<'a> {
         // What it does not say, the last line completes.
         let goes_on = has_output && latency_ms.is_none() && tokens.input.is_none();
         let response_bytes = self.fields.measure(shape.response_bytes)?;
+        let time = self.time()?;
         let provider = provider.filter(|_| !self.is_cache_hit());
-        let provider = provider.map(|name| match settings.providers.get(&*name) {
-            Some(account) => Cow::Owned(account.clone()),
+        let provider = provider.map(|name| match settings.providers.of(&name, time) {
+            Some(account) => Cow::Owned(account.to_owned()),
             None => name,
         });
         let event = UsageEvent {
             source: Cow::Owned(settings.source.clone()),
             id: id.unwrap_or(Cow::Owned(place_id)),
-            time: self.time()?,
+            time,
             user: user.ok_or_else(|| missing(&user_at))?,
             provider,
             endpoint: endpoint.ok_or_else(|| missing(&endpoint_at))?,

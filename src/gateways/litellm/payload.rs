@@ -261,7 +261,7 @@ impl<'a> Payload<'_, 'a> {
             provider,
             is_made_up,
             is_guessed,
-        } = self.provider();
+        } = self.provider(billed);
         let has_failed = status.as_ref().is_ok_and(|status| *status >= 500);
         Claim {
             names: NAMES,
@@ -352,14 +352,15 @@ impl<'a> Payload<'_, 'a> {
 
     /// The configured provider of the deployment or its model group; else the deployment, if its
     /// name was given by a person; else the vendor.
-    fn provider(&self) -> Provider<'a> {
+    fn provider(&self, billed: Billed) -> Provider<'a> {
         let deployment = match self.fields.first(&DEPLOYMENTS) {
             Ok((_, deployment)) => deployment,
             Err(refusal) => return Provider::of(Err(refusal)),
         };
         let group = self.said("model_group");
         let names = [deployment.as_deref(), group.as_deref()];
-        if let Some(provider) = self.settings.provider_of(names) {
+        let at = self.time_of(billed).ok();
+        if let Some(provider) = self.settings.provider_of(names, at) {
             return Provider::of(Ok(Some(Cow::Owned(provider.to_owned()))));
         }
         let is_made_up = deployment.as_deref().is_some_and(is_made_up);

@@ -114,9 +114,11 @@ impl<'a> Span<'a> {
         around: &Surroundings<'_, '_>,
     ) -> Claim<'a> {
         let provider = self.first(&PROVIDERS);
+        let time = self.instant("startTimeUnixNano");
         let configured = provider.as_ref().ok().and_then(|provider| {
-            let configured = settings.providers.get(provider.as_deref()?)?;
-            Some(Cow::Owned(configured.clone()))
+            let at = time.as_ref().ok().copied();
+            let configured = settings.provider_of([provider.as_deref(), None], at)?;
+            Some(Cow::Owned(configured.to_owned()))
         });
         let status = self.status();
         let has_output =
@@ -125,7 +127,7 @@ impl<'a> Span<'a> {
             names: NAMES,
             source: Format::Otlp.as_str(),
             id: self.id(),
-            time: self.instant("startTimeUnixNano"),
+            time,
             user: self.user(&settings.otlp_user, around.resource),
             provider: configured.map_or(provider, |configured| Ok(Some(configured))),
             endpoint: endpoint.map(Cow::Borrowed),

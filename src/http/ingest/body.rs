@@ -97,12 +97,25 @@ pub(super) async fn worked_on<T: Send + 'static>(
     request: Request,
     work: impl FnOnce(Bytes) -> Result<T, Problem> + Send + 'static,
 ) -> Result<(T, Room), Problem> {
+    let work = |body: Bytes, ()| work(body);
+    worked_on_with(service, caller, request, async { Ok(()) }, work).await
+}
+
+/// [`worked_on`], together with what is asked for once the body has been received.
+pub(super) async fn worked_on_with<P: Send + 'static, T: Send + 'static>(
+    service: &ApiState,
+    caller: &Caller,
+    request: Request,
+    prepared: impl Future<Output = Result<P, Problem>> + Send,
+    work: impl FnOnce(Bytes, P) -> Result<T, Problem> + Send + 'static,
+) -> Result<(T, Room), Problem> {
     let incoming = Incoming::of(request, service.config.body_bytes_max, Packing::Gzip)?;
     let received = incoming.receive(&service.reading(&caller.by)).await?;
+    let prepared = prepared.await?;
     let is_large = received.is_large();
     let worked = service.decoding.run(is_large, move || {
         let (body, room) = received.unpack()?;
-        Ok((work(body)?, room))
+        Ok((work(body, prepared)?, room))
     });
     worked.await?
 }

@@ -2,6 +2,7 @@
 //! as far as it can be read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -15,9 +16,9 @@ use serde_json::json;
 use super::append::{Batches, append};
 use super::binary::Attributes;
 use super::body::{self, media_type, too_many_events};
-use super::provider_names::settings_at;
+use super::provider_names::current_settings;
 use crate::domain::time::Millis;
-use crate::gateways::{self, BodyError, Format, Outcome, Refused, Remarks, Skip};
+use crate::gateways::{self, BodyError, Format, GatewaySettings, Outcome, Refused, Remarks, Skip};
 use crate::http::ApiState;
 use crate::http::caller::Sender;
 use crate::http::problem::{Problem, shortened};
@@ -255,9 +256,9 @@ async fn append_events(
     };
     let received = service.clock.now();
     let partitions = service.partitions;
-    let settings = settings_at(service, received).await;
+    let settings = current_settings(service);
     let mut sorted = Sorted::new(format, received, &sender);
-    let work = move |body: Bytes| {
+    let work = move |body: Bytes, settings: Arc<GatewaySettings>| {
         let body = match &attributes {
             Some(attributes) => attributes.event(&body)?,
             None => body,
@@ -274,7 +275,8 @@ async fn append_events(
         sorted.told.skipped = outcomes.skipped;
         Ok(sorted)
     };
-    let (sorted, _room) = body::worked_on(service, &sender.caller, request, work).await?;
+    let worked = body::worked_on_with(service, &sender.caller, request, settings, work);
+    let (sorted, _room) = worked.await?;
     // Events first: a sender that sends again because of the rejects sends events that count once.
     append(service, Topic::UsageEvents, sorted.events).await?;
     append(service, Topic::UsageRejected, sorted.rejects).await?;

@@ -24,7 +24,6 @@ pub(super) use append::of_log;
 #[doc(hidden)]
 pub use binary::fuzzed_binary_event;
 pub use body::EVENTS_PER_REQUEST_MAX;
-pub(super) use provider_names::MappedSettings;
 
 /// Where OTLP exporters send that append a path of their own to the address that they are given: to
 /// that of the OTLP route, or, as `OTEL_EXPORTER_OTLP_ENDPOINT` makes them, to that of the service.

@@ -1,53 +1,28 @@
 //! The settings with which gateways' forms are read: those of the configuration, with the provider
 //! accounts that an admin has published (`rules.providers`) over the configured ones.
+//!
+//! An event is read with the names that are in force at its own time, which all reports of one
+//! request share. A version is in force at the earliest five seconds after its publication, and the
+//! published names are at most a second old, so every process reads an event in the same way.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use crate::domain::rules::ProviderNames;
-use crate::domain::time::Millis;
 use crate::http::ApiState;
+use crate::http::problem::Problem;
 use crate::ops::config::GatewaySettings;
 
-/// The settings as of the published names that were last asked for.
-#[derive(Default)]
-pub(in crate::http) struct MappedSettings(Mutex<Option<Mapped>>);
-
-struct Mapped {
-    names: Arc<ProviderNames>,
-    settings: Arc<GatewaySettings>,
-}
-
-impl MappedSettings {
-    fn with(
-        &self,
-        names: Arc<ProviderNames>,
-        configured: &GatewaySettings,
-    ) -> Arc<GatewaySettings> {
-        // A panic elsewhere leaves it whole: each change of it is one assignment.
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mapped) = last
-            .as_ref()
-            .filter(|last| Arc::ptr_eq(&last.names, &names))
-        {
-            return Arc::clone(&mapped.settings);
-        }
-        let settings = Arc::new(GatewaySettings {
-            providers: names.over(&configured.providers),
-            ..configured.clone()
-        });
-        *last = Some(Mapped {
-            names,
-            settings: Arc::clone(&settings),
-        });
-        settings
-    }
-}
-
-/// The settings for what is received at an instant.
-pub(super) async fn settings_at(service: &ApiState, received: Millis) -> Arc<GatewaySettings> {
+/// The settings for a body that has been received. To be asked for after that: a body may take a
+/// while to arrive, and its events must not be newer than the names.
+///
+/// # Errors
+/// `store_unavailable`: the store does not answer, and this process has never read the rules.
+pub(super) async fn current_settings(service: &ApiState) -> Result<Arc<GatewaySettings>, Problem> {
     let configured = &service.config.gateways;
-    match service.queries.provider_names(received).await {
-        Some(names) => service.gateway_settings.with(names, configured),
-        None => Arc::clone(configured),
-    }
+    let Some(published) = service.queries.provider_names().await? else {
+        return Ok(Arc::clone(configured));
+    };
+    Ok(Arc::new(GatewaySettings {
+        providers: configured.providers.beneath(published),
+        ..GatewaySettings::clone(configured)
+    }))
 }

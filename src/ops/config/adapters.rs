@@ -4,12 +4,10 @@
 //! The format is configured, never guessed. What a format does not contain (which field names the
 //! user) must be configured here.
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::providers::{self, PROVIDERS_ALLOWED};
+use super::providers::{self, PROVIDERS_ALLOWED, ProviderAccounts};
 use super::reader::Reader;
 use super::schema;
 use crate::domain::ids::check_id;
@@ -203,7 +201,7 @@ pub struct AdapterConfig {
     /// How cached tokens are counted.
     pub cached_tokens: CachedTokens,
     /// The provider accounts of the gateway's own names (deployments, clusters, services).
-    pub providers: BTreeMap<String, String>,
+    pub providers: ProviderAccounts,
 }
 
 fn paths(known: &[&str]) -> Vec<FieldPath> {
@@ -408,13 +406,14 @@ impl One<'_> {
         })
     }
 
-    fn providers(&mut self) -> Option<BTreeMap<String, String>> {
+    fn providers(&mut self) -> Option<ProviderAccounts> {
         const NAME: &str = "providers";
         let read = match self.table.get(NAME) {
-            None => return Some(BTreeMap::new()),
+            None => return Some(ProviderAccounts::default()),
             Some(Value::String(text)) => providers::providers(text),
             Some(value) => Err(format!("is {value}")),
         };
+        let read = read.map(|pairs| pairs.into_iter().collect());
         read.map_err(|problem| self.fault(NAME, &problem, PROVIDERS_ALLOWED))
             .ok()
     }

@@ -1,12 +1,11 @@
 //! `[http.gateways]`: how to read what gateways post in formats of their own.
 
-use std::collections::BTreeMap;
-
 use super::CachedTokens;
 use super::adapters::FieldPath;
 use super::kinds::{boolean, checked, choice};
-use super::providers::{PROVIDERS_ALLOWED, providers};
+use super::providers::{PROVIDERS_ALLOWED, ProviderAccounts, providers};
 use super::reader::Reader;
+use crate::domain::time::Millis;
 
 /// Most places for one user.
 const PLACES_MAX: usize = 16;
@@ -42,7 +41,7 @@ pub struct GatewaySettings {
     /// Where spans count them; `None`: by the provider that the span names.
     pub otlp_cached_tokens: Option<CachedTokens>,
     /// Who earns for a deployment or model group, by its name in the gateway.
-    pub providers: BTreeMap<String, String>,
+    pub providers: ProviderAccounts,
 }
 
 impl Default for GatewaySettings {
@@ -54,17 +53,18 @@ impl Default for GatewaySettings {
             otlp_internal_spans: true,
             litellm_cached_tokens: CachedTokens::Inside,
             otlp_cached_tokens: None,
-            providers: BTreeMap::new(),
+            providers: ProviderAccounts::default(),
         }
     }
 }
 
 impl GatewaySettings {
-    /// The provider that is configured for the first of these names that has one.
-    pub fn provider_of(&self, names: [Option<&str>; 2]) -> Option<&str> {
+    /// The provider that the first of these names stands for that has one, in an event of an
+    /// instant; `None` where its time cannot be read, because such an event is refused.
+    pub fn provider_of(&self, names: [Option<&str>; 2], at: Option<Millis>) -> Option<&str> {
+        let at = at?;
         let mut names = names.into_iter().flatten();
-        let configured = names.find_map(|name| self.providers.get(name));
-        configured.map(String::as_str)
+        names.find_map(|name| self.providers.of(name, at))
     }
 
     pub(super) fn read(reader: &mut Reader) -> GatewaySettings {
@@ -99,7 +99,7 @@ impl GatewaySettings {
             otlp_internal_spans,
             litellm_cached_tokens,
             otlp_cached_tokens,
-            providers: providers(&pairs).unwrap_or_default(),
+            providers: providers(&pairs).unwrap_or_default().into_iter().collect(),
         }
     }
 }

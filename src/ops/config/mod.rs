@@ -41,6 +41,7 @@ use kinds::{
 pub use location::FilesLocation;
 pub use origin::PublicOrigin;
 pub use pipeline::{LEADERBOARD_SIZE_MAX, PipelineConfig, WINDOW_UNCHECKED_MIN};
+pub use providers::ProviderAccounts;
 use reader::Reader;
 pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};
 pub use traces::TracingConfig;

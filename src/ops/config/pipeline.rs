@@ -78,7 +78,7 @@ impl PipelineConfig {
                 ms(500),
                 duration(ms(10)..=secs(60)),
             ),
-            flush_accounts_max: count(reader, "pipeline.flush_accounts_max", 50_000, 1, 10_000_000),
+            flush_accounts_max: count(reader, "pipeline.flush_accounts_max", 20_000, 1, 10_000_000),
             flush_concurrency: count(reader, "pipeline.flush_concurrency", 32, 1, 1_000),
             cached_chains_max: count(
                 reader,

@@ -201,7 +201,7 @@ pub struct Poster<'c> {
     dirty_since: Option<Moment>,
     /// How long the last flush took.
     flush_took: Duration,
-    /// There was more in the log than was taken when it was last looked at.
+    /// There was a backlog in the log when it was last looked at.
     is_behind: bool,
     next_awards: Moment,
     /// Pointers up to this sort key had their turn.
@@ -298,19 +298,19 @@ impl Poster<'_> {
     }
 
     fn flush_is_due(&self) -> bool {
-        let settings = &self.ctx.settings;
-        self.dirty.len() >= settings.flush_accounts_max
-            || self
-                .flush_at()
-                .is_some_and(|due| self.ctx.clock.moment() >= due)
+        // Accounts to which only effects are owed stay in memory until then too.
+        let most = self.ctx.settings.flush_accounts_max;
+        let is_full = self.dirty.len() >= most || self.touched.len() >= most;
+        let is_due = |due| self.ctx.clock.moment() >= due;
+        is_full || self.flush_at().is_some_and(is_due)
     }
 
     /// When the changed accounts are to be written, if there are any.
     ///
     /// With a backlog, folding goes on for as long as the last flush took: the slower the store, the
-    /// more events share the write of an account. A flush costs by accounts, folding next to
-    /// nothing, so that most of the time is left for the store; and without a backlog nothing waits
-    /// longer than the interval.
+    /// more events share the write of an account. That leaves the store idle for half of the time,
+    /// which pays as soon as accounts come again. Without a backlog nothing waits longer than the
+    /// interval.
     fn flush_at(&self) -> Option<Moment> {
         let interval = self.ctx.settings.flush_interval;
         let wait = match self.is_behind {
@@ -318,6 +318,12 @@ impl Poster<'_> {
             false => interval,
         };
         Some(self.dirty_since?.plus(wait))
+    }
+
+    /// Whether more waits in the log than is read at a time. A few blocks always do while others
+    /// are taken.
+    fn is_backlog(&self, end: Offset) -> bool {
+        end.0.saturating_sub(self.next.0) > self.ctx.settings.blocks_read_max as u64
     }
 
     /// Whether there is something that the stored checkpoint does not cover yet.
@@ -340,7 +346,7 @@ impl Poster<'_> {
             .log
             .end_seen(Topic::LedgerPostings, self.partition)
             .await?;
-        self.is_behind = end > self.next;
+        self.is_behind = self.is_backlog(end);
         self.stands();
         self.ctx
             .health

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
 };
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::items::{self, key_wire, to_wire, write_units};
+use super::items::{self, Wire, WireValue, key_wire, to_wire, write_units};
 use super::retry::{Repeatable, fault};
 use super::{DynamoDb, refused};
 use crate::store::db::{BATCH_GET_KEYS_MAX, BATCH_WRITE_ITEMS_MAX, Item, Key, StoreError, Table};
@@ -58,7 +58,7 @@ impl DynamoDb {
     }
 
     fn wanted(&self, keys: &[Key]) -> Result<HashMap<String, KeysAndAttributes>, StoreError> {
-        let mut by_table: HashMap<String, Vec<items::Wire>> = HashMap::new();
+        let mut by_table: HashMap<String, Vec<Wire>> = HashMap::new();
         for key in keys {
             let name = self.table_name(key.table);
             by_table.entry(name).or_default().push(key_wire(key));
@@ -76,15 +76,18 @@ impl DynamoDb {
             .collect()
     }
 
-    fn collect(
+    /// Takes the items of an answer about several tables.
+    pub(super) fn collect<V: WireValue>(
         &self,
-        responses: HashMap<String, Vec<items::Wire>>,
+        responses: HashMap<String, Vec<Wire<V>>>,
         found: &mut HashMap<Key, Item>,
     ) -> Result<(), StoreError> {
-        for table in Table::ALL {
-            let wires = responses.get(&self.table_name(table)).into_iter().flatten();
+        for (name, wires) in responses {
+            let Some(table) = self.table_of(&name) else {
+                continue;
+            };
             for wire in wires {
-                let item = items::from_wire(table, wire.clone())?;
+                let item = items::from_wire(table, wire)?;
                 let key = items::key_of(table, &item)
                     .ok_or_else(|| refused("the store answered with an item without its key"))?;
                 found.insert(key, item);

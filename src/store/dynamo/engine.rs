@@ -17,7 +17,7 @@ pub(super) struct Engine {
     within: Duration,
 }
 
-/// Why a call brought nothing.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EngineError {
     /// Nothing came back.
@@ -33,7 +33,7 @@ pub(super) enum EngineError {
 
 impl Engine {
     /// `None` if the store is elsewhere.
-    pub(super) fn of(settings: &DynamoSettings) -> Option<Engine> {
+    pub(super) fn from_settings(settings: &DynamoSettings) -> Option<Engine> {
         let queue = settings.embedded.as_ref()?.engine()?.clone();
         Some(Engine {
             queue,

@@ -2,7 +2,9 @@
 //! and read back costs several times what the engine takes for it. Which failures may be tried
 //! again, what is metered, and what an answered write promises is as for every other store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::iter::Peekable;
+use std::sync::Arc;
 
 use dynoxide::actions::batch_get_item::{BatchGetItemRequest, KeysAndAttributes};
 use dynoxide::actions::delete_item::DeleteItemRequest;
@@ -20,17 +22,19 @@ use dynoxide::{AttributeValue, ImportOptions};
 use super::engine::Engine;
 use super::items::{self, Expression, expression, key_condition, key_wire, to_wire, write_units};
 use super::retry::{Repeatable, engine_fault};
-use super::{DynamoDb, refused, repeatable, transaction_units};
+use super::{DynamoDb, refused, repeatable};
 use crate::store::db::{
     BATCH_GET_KEYS_MAX, Condition, ITEM_BYTES_MAX, Item, Key, Page, Query, StoreError, Table, Write,
 };
 use crate::store::meter::{Consumed, Operation};
 
-/// So many unconditional puts are one transaction of the engine. Everybody else waits for it.
+/// Most unconditional puts in one transaction of the engine, and most of their bytes. Other requests
+/// wait while it runs.
 const PUTS_TOGETHER: usize = 250;
+const PUT_BYTES_TOGETHER: usize = 1 << 20;
 
-/// The write units of an unconditional put, which the engine does not tell: an index that holds the
-/// item too costs as much again.
+/// The write units of an unconditional put, estimated, since the engine does not report them: an
+/// index that holds the item too costs as much again.
 fn units_of(table: Table, item: &Item) -> u32 {
     let is_indexed = table
         .index()
@@ -38,7 +42,31 @@ fn units_of(table: Table, item: &Item) -> u32 {
     write_units(item) * (1 + u32::from(is_indexed))
 }
 
-/// That an answer says what it has consumed.
+/// The next items of a batch that are put together. The engine neither looks at their sizes nor
+/// minds two of one key, and DynamoDB would refuse both.
+fn next_puts(
+    table: Table,
+    items: &mut Peekable<impl Iterator<Item = Item>>,
+) -> Result<Vec<Item>, StoreError> {
+    let (mut together, mut keys, mut bytes) = (Vec::new(), HashSet::new(), 0);
+    let fits = |count: usize, bytes: usize| count < PUTS_TOGETHER && bytes < PUT_BYTES_TOGETHER;
+    while fits(together.len(), bytes)
+        && let Some(item) = items.next()
+    {
+        let size = items::bytes(&item);
+        if size > ITEM_BYTES_MAX {
+            return Err(refused("an item is larger than DynamoDB allows"));
+        }
+        if !keys.insert(items::key_of(table, &item)) {
+            return Err(refused("a batch puts two items of one key"));
+        }
+        bytes += size;
+        together.push(item);
+    }
+    Ok(together)
+}
+
+/// Asks that the answer report the units that were consumed.
 fn total() -> Option<String> {
     Some("TOTAL".to_owned())
 }
@@ -86,7 +114,8 @@ impl DynamoDb {
     ) -> Result<Vec<Option<Item>>, StoreError> {
         let mut found: HashMap<Key, Item> = HashMap::with_capacity(keys.len());
         let mut wanted = keys.to_vec();
-        // An answer has a bounded size, and names nothing that it leaves out but by its absence.
+        // An answer has a bounded size, and may leave keys for another one. Those that are absent are
+        // asked for again with them, which costs a look-up.
         while !wanted.is_empty() {
             let send = || {
                 let request = BatchGetItemRequest {
@@ -101,18 +130,7 @@ impl DynamoDb {
             }
             let is_whole = answer.unprocessed_keys.is_empty();
             let before = found.len();
-            for (name, wires) in answer.responses {
-                let Some(table) = self.table_of(&name) else {
-                    continue;
-                };
-                for wire in wires {
-                    let item = items::from_wire(table, wire)?;
-                    let key = items::key_of(table, &item).ok_or_else(|| {
-                        refused("the store answered with an item without its key")
-                    })?;
-                    found.insert(key, item);
-                }
-            }
+            self.collect(answer.responses, &mut found)?;
             if is_whole {
                 break;
             }
@@ -246,7 +264,6 @@ impl DynamoDb {
         engine: &Engine,
         writes: &[Write],
     ) -> Result<(), StoreError> {
-        self.admit(writes.iter().map(transaction_units).sum()).await;
         let parts = writes.iter().filter_map(|write| self.engine_part(write));
         let parts: Vec<TransactWriteItem> = parts.collect();
         if parts.is_empty() {
@@ -315,29 +332,27 @@ impl DynamoDb {
     }
 
     /// Unconditional puts, many in one transaction of the engine: a batch of DynamoDB's takes one
-    /// for each. Of two of one key the later holds.
+    /// for each.
     pub(super) async fn engine_put_all(
         &self,
         engine: &Engine,
         table: Table,
         items: Vec<Item>,
     ) -> Result<(), StoreError> {
-        for items in items.chunks(PUTS_TOGETHER) {
-            let units: u32 = items.iter().map(|item| units_of(table, item)).sum();
-            // The engine does not look at sizes here, and DynamoDB would refuse these items.
-            if items.iter().any(|item| items::bytes(item) > ITEM_BYTES_MAX) {
-                return Err(refused("an item is larger than DynamoDB allows"));
-            }
-            self.admit(units).await;
+        let mut items = items.into_iter().peekable();
+        while items.peek().is_some() {
+            let together: Arc<[Item]> = next_puts(table, &mut items)?.into();
+            self.admit(together.iter().map(write_units).sum()).await;
             let name = self.table_name(table);
             let send = || {
-                let (name, items) = (name.clone(), items.to_vec());
+                let (name, items) = (name.clone(), Arc::clone(&together));
                 engine.call(Operation::BatchPut, move |db| {
-                    let items = items.into_iter().map(to_wire).collect();
+                    let items = items.iter().cloned().map(to_wire).collect();
                     db.import_items(&name, items, ImportOptions::default())
                 })
             };
             self.run(Repeatable::Yes, engine_fault, send).await?;
+            let units: u32 = together.iter().map(|item| units_of(table, item)).sum();
             let consumed = Consumed {
                 write: Some(f64::from(units)),
                 ..Consumed::default()

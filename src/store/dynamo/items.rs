@@ -13,14 +13,14 @@ use crate::store::db::{Attr, Condition, Item, Key, Query, RangeFilter, StoreErro
 /// A value as one of the two has it.
 pub trait WireValue: Sized {
     /// From ours.
-    fn of(attr: Attr) -> Self;
+    fn from_attr(attr: Attr) -> Self;
 
     /// As ours. Errors: a type that we never write.
-    fn read(self) -> Result<Attr, String>;
+    fn into_attr(self) -> Result<Attr, String>;
 }
 
 impl WireValue for AttributeValue {
-    fn of(attr: Attr) -> AttributeValue {
+    fn from_attr(attr: Attr) -> AttributeValue {
         match attr {
             Attr::S(text) => AttributeValue::S(text),
             Attr::N(number) => AttributeValue::N(number.to_string()),
@@ -28,7 +28,7 @@ impl WireValue for AttributeValue {
         }
     }
 
-    fn read(self) -> Result<Attr, String> {
+    fn into_attr(self) -> Result<Attr, String> {
         match self {
             AttributeValue::S(text) => Ok(Attr::S(text)),
             AttributeValue::N(number) => integer(&number),
@@ -39,7 +39,7 @@ impl WireValue for AttributeValue {
 }
 
 impl WireValue for dynoxide::AttributeValue {
-    fn of(attr: Attr) -> dynoxide::AttributeValue {
+    fn from_attr(attr: Attr) -> dynoxide::AttributeValue {
         match attr {
             Attr::S(text) => dynoxide::AttributeValue::S(text),
             Attr::N(number) => dynoxide::AttributeValue::N(number.to_string()),
@@ -47,7 +47,7 @@ impl WireValue for dynoxide::AttributeValue {
         }
     }
 
-    fn read(self) -> Result<Attr, String> {
+    fn into_attr(self) -> Result<Attr, String> {
         match self {
             dynoxide::AttributeValue::S(text) => Ok(Attr::S(text)),
             dynoxide::AttributeValue::N(number) => integer(&number),
@@ -75,7 +75,7 @@ pub type Wire<V = AttributeValue> = HashMap<String, V>;
 pub fn to_wire<V: WireValue>(item: Item) -> Wire<V> {
     let values = item.into_iter();
     values
-        .map(|(name, attr)| (name.into_string(), V::of(attr)))
+        .map(|(name, attr)| (name.into_string(), V::from_attr(attr)))
         .collect()
 }
 
@@ -84,7 +84,7 @@ pub fn from_wire<V: WireValue>(table: Table, wire: Wire<V>) -> Result<Item, Stor
     let mut item = Item::new();
     let mut fault = None;
     for (name, value) in wire {
-        match value.read() {
+        match value.into_attr() {
             Ok(attr) => {
                 item.insert(name, attr);
             }
@@ -191,12 +191,12 @@ pub fn expression<V: WireValue>(table: Table, condition: &Condition, now: Millis
     }
     if let Some(ttl) = table.ttl() {
         names.insert("#t".to_owned(), ttl.to_owned());
-        let now = V::of(Attr::N(seconds(now).into()));
+        let now = V::from_attr(Attr::N(seconds(now).into()));
         values.insert(":t".to_owned(), now);
     }
     if let Some((name, value)) = attr {
         names.insert("#a".to_owned(), (*name).to_owned());
-        values.insert(":v".to_owned(), V::of(value.clone()));
+        values.insert(":v".to_owned(), V::from_attr(value.clone()));
     }
     Expression {
         text: Some(text),
@@ -233,7 +233,7 @@ pub fn key_condition<V: WireValue>(query: &Query) -> Result<Expression<V>, Store
     let names = names.into_iter().map(|(n, a)| (n.to_owned(), a.to_owned()));
     let values = values
         .into_iter()
-        .map(|(n, v)| (n.to_owned(), V::of(Attr::S(v))));
+        .map(|(n, v)| (n.to_owned(), V::from_attr(Attr::S(v))));
     Ok(Expression {
         text: Some(text),
         names: Some(names.collect()),

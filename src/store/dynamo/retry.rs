@@ -78,7 +78,7 @@ pub(super) fn engine_fault(error: &EngineError) -> Fault {
             from_reasons(&codes, message)
         }
         EngineError::Answered(answer) => {
-            // Before the mark stands the name of the service.
+            // The service is named before the mark.
             let code = answer.error_type().rsplit('#').next();
             from_code(code, Some(&answer.to_string()), answer.status_code())
         }
@@ -170,6 +170,10 @@ fn never_connected(error: &(dyn Error + 'static)) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use dynoxide::errors::CancellationReason;
+
     use super::*;
 
     #[test]
@@ -213,5 +217,47 @@ mod tests {
             let fault = of(code, 400);
             assert!(matches!(fault, Fault::Final(StoreError::Refused(_))));
         }
+    }
+
+    #[test]
+    fn what_the_engine_answers_means_the_same_as_over_the_client() {
+        let answered = |error| engine_fault(&EngineError::Answered(error));
+        let failed = DynoxideError::ConditionalCheckFailedException("no".to_owned(), None);
+        let condition_failed = Fault::Final(StoreError::ConditionFailed);
+        assert_eq!(answered(failed), condition_failed);
+        let cancelled = |codes: &[&str]| {
+            let reason = |code: &&str| CancellationReason {
+                code: (*code).to_owned(),
+                ..CancellationReason::default()
+            };
+            let reasons = codes.iter().map(reason).collect();
+            answered(DynoxideError::TransactionCanceledException(
+                "cancelled".to_owned(),
+                reasons,
+            ))
+        };
+        let codes = ["None", "ConditionalCheckFailed", "ValidationError"];
+        assert_eq!(cancelled(&codes), condition_failed);
+        for refused in [
+            cancelled(&["ValidationError", "None"]),
+            answered(DynoxideError::ValidationException("bad".to_owned())),
+            answered(DynoxideError::ResourceNotFoundException("gone".to_owned())),
+        ] {
+            assert!(
+                matches!(refused, Fault::Final(StoreError::Refused(_))),
+                "{refused:?}"
+            );
+        }
+        // A full disk is such an error: what was being written may be there.
+        let unknown = [
+            answered(DynoxideError::InternalServerError("disk full".to_owned())),
+            engine_fault(&EngineError::Lost(Lost::Failed)),
+            engine_fault(&EngineError::Late(Duration::from_secs(10))),
+        ];
+        for unknown in unknown {
+            assert!(matches!(unknown, Fault::Unknown(_)), "{unknown:?}");
+        }
+        let closed = engine_fault(&EngineError::Lost(Lost::Closed));
+        assert!(matches!(closed, Fault::NotSent(_)), "{closed:?}");
     }
 }

@@ -1,17 +1,18 @@
-//! DynamoDB in this process: dynoxide, an engine on SQLite, with its data on disk. The same AWS
-//! client talks to it as to DynamoDB itself, through a connector of ours ([`EmbeddedClient`]) that
-//! hands requests to the engine: no port is open. Commands in another terminal reach the store of a
-//! running `up` over a Unix socket in the store's directory, which its user alone can enter.
+//! DynamoDB in this process: dynoxide, an engine on SQLite, with its data on disk. This process calls
+//! the engine's operations themselves (`dynamo/in_process.rs`); only tables are made by the AWS
+//! client, through a connector of ours ([`EmbeddedClient`]) that hands its requests to the engine.
+//! No port is open. Commands in another terminal reach the store of a running `up` by the same
+//! client over a Unix socket in the store's directory, which its user alone can enter.
 //!
-//! **Durability.** The engine opens SQLite in WAL mode and commits each row of a batch by itself.
-//! With `synchronous` at SQLite's default, FULL, each commit waits for the disk: 25 times for one
-//! `BatchWriteItem`. So it is set to NORMAL: a commit is handed to the operating system, which is
-//! all that a kill -9 asks for, and [`Durability`] syncs the WAL once per request, or once for
-//! several, before our client returns: what it has answered survives a power cut too. A test kills
-//! the process with -9 under load and counts.
+//! **Durability.** The engine opens SQLite in WAL mode and commits every operation by itself; of a
+//! `BatchWriteItem`, as it comes over the socket, every row. With `synchronous` at SQLite's default,
+//! FULL, each commit waits for the disk. So it is set to NORMAL: a commit is handed to the operating
+//! system, which is all that a kill -9 asks for, and [`Durability`] syncs the WAL once per request,
+//! or once for several, before our client returns: what it has answered survives a power cut too. A
+//! test kills the process with -9 under load and counts.
 //!
-//! **Threads.** The engine handles a request to its end, fsync included, on the thread that took
-//! it. It therefore has threads of its own, or it would stall the pipeline's.
+//! **Threads.** The engine works on the thread that calls it, and waits for the disk there. It
+//! therefore has threads of its own, or it would stall the pipeline's.
 
 mod client;
 mod engine;
@@ -53,7 +54,8 @@ const SWEEP_AFTER: Duration = Duration::from_secs(3_600);
 const AHEAD_MAX: Duration = Duration::from_secs(3_600);
 /// Where that clock is kept from one process to the next.
 const CLOCK_FILE: &str = "clock.json";
-/// One request at a time holds the database; a second thread reads, parses and answers meanwhile.
+/// One request at a time holds the database; a second thread parses and answers those of other
+/// processes meanwhile.
 const THREADS: usize = 2;
 
 /// Why the embedded store does not start.

@@ -1,6 +1,5 @@
 //! `rules.providers`: what it may say, and which version maps.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -9,6 +8,7 @@ use tidemark::domain::rules::{
     Network, RuleBook, RuleChange, RulesDocument, Timeline, check_value,
 };
 use tidemark::domain::time::Millis;
+use tidemark::ops::config::ProviderAccounts;
 
 const KEY: &str = "rules.providers";
 
@@ -19,7 +19,24 @@ fn names_are_mapped_to_accounts_within_limits() {
         Value::Object(pairs.collect())
     };
     let named = |name: String| Value::Object([(name, json!("prov-1"))].into_iter().collect());
-    let rows: [(Value, Option<&str>); 14] = [
+    // A value whose JSON has this size.
+    let sized = |bytes: usize| -> Value {
+        let entry = |name: String| (name, json!("prov-1"));
+        let mut value: Vec<(String, Value)> = (0..740)
+            .map(|n| entry(format!("{n:03}{}", "x".repeat(253))))
+            .collect();
+        let object = |pairs: &[(String, Value)]| Value::Object(pairs.iter().cloned().collect());
+        while object(&value).to_string().len() + 200 < bytes {
+            value.push(entry(format!("{:04}{}", value.len(), "y".repeat(100))));
+        }
+        // A comma, two texts in quotes, a colon.
+        let rest = bytes - object(&value).to_string().len() - 12;
+        value.push(entry("z".repeat(rest)));
+        let value = object(&value);
+        assert_eq!(value.to_string().len(), bytes);
+        value
+    };
+    let rows: [(Value, Option<&str>); 16] = [
         (json!({}), None),
         (
             json!({"azure-eu-1": "prov-9", "7": "prov-7", "a, b = c": "prov-1"}),
@@ -27,6 +44,8 @@ fn names_are_mapped_to_accounts_within_limits() {
         ),
         (named("n".repeat(256)), None),
         (many(1_000), None),
+        (sized(200_000), None),
+        (sized(200_001), Some("at most 200000 bytes of JSON")),
         (many(1_001), Some("a table of at most 1000 names")),
         (json!([]), Some("a table of at most 1000 names")),
         (json!(null), Some("a table of at most 1000 names")),
@@ -91,10 +110,8 @@ fn timeline(versions: &[(Option<i64>, Value)]) -> Arc<Timeline> {
 
 #[test]
 fn the_version_maps_that_is_in_force_and_the_configuration_beneath_it() {
-    let configured = BTreeMap::from([
-        ("a".to_owned(), "configured".to_owned()),
-        ("b".to_owned(), "configured".to_owned()),
-    ]);
+    let configured = ["a", "b"].map(|name| (name.to_owned(), "configured".to_owned()));
+    let configured: ProviderAccounts = configured.into_iter().collect();
     let timeline = timeline(&[
         (Some(100), json!({"a": "first"})),
         (Some(300), json!({"c": "third"})),
@@ -104,17 +121,17 @@ fn the_version_maps_that_is_in_force_and_the_configuration_beneath_it() {
         (Some(200), json!({})),
     ]);
     let rows = [
-        (99, None),
-        (100, Some(["first", "configured"])),
-        (199, Some(["first", "configured"])),
-        (200, Some(["configured", "configured"])),
-        (300, Some(["fourth", "configured"])),
+        (99, ["configured", "configured"]),
+        (100, ["first", "configured"]),
+        (199, ["first", "configured"]),
+        (200, ["configured", "configured"]),
+        (300, ["fourth", "configured"]),
     ];
+    let accounts = configured.beneath(Arc::clone(timeline.provider_names()));
     for (time, expected) in rows {
-        let names = timeline.provider_names(Millis(time));
-        let names = names.map(|names| names.over(&configured));
-        let found = names.map(|names| ["a", "b"].map(|name| names[name].clone()));
-        assert_eq!(found, expected.map(|all| all.map(str::to_owned)), "{time}");
+        let found = ["a", "b"].map(|name| accounts.of(name, Millis(time)));
+        assert_eq!(found, expected.map(Some), "{time}");
+        assert_eq!(accounts.of("c", Millis(time)), None);
     }
 }
 

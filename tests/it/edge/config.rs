@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidemark::domain::time::Millis;
 use tidemark::ops::config::{
     CachedTokens, Config, LogFormat, Secret, Sources, StoreEngine, env_name,
 };
@@ -267,7 +268,7 @@ fn the_places_of_a_gateways_user_are_listed_by_commas() {
     let text = "[http.gateways]\notlp_cached_tokens = 'outside'\notlp_internal_spans = false\nproviders = 'a = b'";
     let settings = read(&file(text));
     assert_eq!(settings.otlp_cached_tokens, Some(CachedTokens::Outside));
-    assert_eq!(settings.providers["a"], "b");
+    assert_eq!(settings.providers.of("a", Millis(0)), Some("b"));
     assert!(!settings.otlp_internal_spans);
 }
 

@@ -6,6 +6,7 @@ use tidemark::domain::event::{Reason, Rejection};
 use tidemark::domain::position::{Epoch, Offset, Partition};
 use tidemark::domain::time::HOUR_MS;
 use tidemark::log::{Log, Record, Topic, rejected};
+use tidemark::ops::clock::Clock as _;
 use tidemark::ops::health::{Role, TaskId};
 use tidemark::pipeline::HaltCode;
 use tidemark::store::checkpoints::{HaltRecord, record_halt};
@@ -683,13 +684,20 @@ async fn deployments_are_mapped_to_providers_by_form() {
         .await;
     let page = text(&answer);
     has(&page, &["azure-eu-1", "prov-9"]);
+    has(&page, &["Effective 5 seconds after you confirm it"]);
     let answer = confirm(&mut jar, &stand, PROVIDERS, &confirmation(&page)).await;
+    // Every process has seen it when it comes into force.
     let page = text(&jar.get(&stand, location(&answer)).await);
-    has(&page, &["prov-9", "Version 1"]);
+    has(&page, &["until then nothing changes", "Nothing yet."]);
     let versions = pricing::history(&stand.db, "rules.providers")
         .await
         .unwrap();
     assert_eq!(versions.len(), 1);
+    let begins = versions[0].effective_from.expect("a beginning");
+    assert_eq!(begins, stand.clock.now().plus(5_000));
+    stand.clock.set(begins);
+    let page = text(&jar.get(&stand, PROVIDERS).await);
+    has(&page, &["prov-9", "Version 1"]);
     let page = text(&jar.get(&stand, "/admin/audit").await);
     has(&page, &["rules.providers"]);
 }

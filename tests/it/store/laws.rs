@@ -286,6 +286,16 @@ fn an_item_of_more_than_400_kib_is_refused_alone_and_in_a_batch() {
 }
 
 #[test]
+fn a_batch_that_puts_two_items_of_one_key_is_refused() {
+    on_every_store(|db| async move {
+        let twice = (0..2).map(|value| item(&key("twice", "1"), &[("value", n(value))]));
+        let put = db.put_all(CHECKPOINTS, twice.collect()).await;
+        assert!(matches!(put, Err(StoreError::Refused(_))), "{put:?}");
+        assert_eq!(db.get(&key("twice", "1")).await, Ok(None));
+    });
+}
+
+#[test]
 fn what_is_consumed_is_measured_by_table_and_operation() {
     on_every_store(|db| async move {
         let meter = db.meter().clone();

@@ -1,5 +1,6 @@
 //! `[[adapters]]`: what may be configured.
 
+use tidemark::domain::time::Millis;
 use tidemark::log::Topic;
 use tidemark::ops::config::{
     AdapterConfig, AdapterFormat, CachedTokens, Config, Endpoint, FieldPath, Sources,
@@ -103,7 +104,7 @@ fn everything_about_an_adapter_can_be_configured_in_the_file_and_in_the_environm
         (texts(user_from), texts(provider_from), texts(id_from)),
         (vec!["a.b", "c"], vec![], vec!["d"])
     );
-    assert_eq!(providers["x"], "prov-1");
+    assert_eq!(providers.of("x", Millis(0)), Some("prov-1"));
     assert_eq!(*endpoint, Endpoint::Always("/v1/embeddings".into()));
     assert_eq!(*cached_tokens, CachedTokens::Outside);
 }

@@ -1,12 +1,13 @@
 //! The role adapt: what of a gateway's topic reaches our log, through crashes, rivals, and a topic that does not keep still.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use tidemark::domain::position::{Offset, Partition};
 use tidemark::domain::rules::{Network, RulesDocument};
 use tidemark::domain::time::Millis;
@@ -39,8 +40,6 @@ struct State {
     id: String,
     start: u64,
     records: Vec<Bytes>,
-    /// When all records were appended.
-    appended: Millis,
 }
 
 impl Gateway {
@@ -49,7 +48,6 @@ impl Gateway {
             id: "first".into(),
             start: 0,
             records: Vec::new(),
-            appended: Millis(5),
         })))
     }
 
@@ -114,7 +112,7 @@ impl ForeignLog for Gateway {
                 rest.take(limit.records.min(7))
                     .map(|(offset, value)| Record {
                         offset: Offset(offset as u64),
-                        append_time: state.appended,
+                        append_time: Millis(5),
                         key: None,
                         value: value.clone(),
                         headers: Vec::new(),
@@ -446,29 +444,33 @@ fn a_topic_that_was_created_again_is_read_from_its_beginning() {
     });
 }
 
-/// The provider that an event of our log names.
-fn provider_of(site: &Site, id: &str) -> Option<String> {
+/// The providers that events of our log with an id name, in order.
+fn providers_of(site: &Site, id: &str) -> Vec<Option<String>> {
     let records = site.log.all(Topic::UsageEvents);
-    let found = records.iter().find_map(|(_, record)| {
+    let found = records.iter().filter_map(|(_, record)| {
         let event = usage::decode(&record.value, &record.headers).unwrap();
         (event.id == id).then(|| event.provider.map(|provider| provider.into_owned()))
     });
-    found.expect("the event")
+    found.collect()
+}
+
+fn named(name: &str) -> Vec<Option<String>> {
+    vec![Some(name.to_owned())]
 }
 
 #[tokio::test]
-async fn names_that_an_admin_publishes_map_what_is_appended_from_then_on() {
+async fn names_that_an_admin_publishes_map_requests_that_are_made_from_then_on() {
     let site = Site::new().await;
-    let from: Millis = "2026-11-22T12:00:00Z".parse().unwrap();
+    let published: Millis = "2026-11-22T12:00:00Z".parse().unwrap();
     let publication = |token: &str, values: Vec<(String, String)>| Publish {
         values: values
             .into_iter()
             .map(|(key, value)| NewValue { key, value })
             .collect(),
-        effective_from: from,
+        effective_from: published,
         by: "a test".to_owned(),
         reason: "a test".to_owned(),
-        now: from,
+        now: published,
         token: token.to_owned(),
     };
     let (file, text) = Network::Testnet.document();
@@ -476,21 +478,26 @@ async fn names_that_an_admin_publishes_map_what_is_appended_from_then_on() {
     publish(&*site.db, &publication("rules", rules))
         .await
         .unwrap();
-    let entry = |number: u64| {
-        json!({"started_at": 1_795_330_862_123_u64, "request": {"id": format!("r{number}"), "uri": "/v1/chat/completions"},
+    // Every process looks for names within this time.
+    let begins = published.plus(5_000);
+    let entry = |id: &str, made: Millis, usage: Value| {
+        json!({"started_at": made.0, "request": {"id": id, "uri": "/v1/chat/completions"},
             "response": {"status": 200}, "consumer": {"username": "anna"},
-            "ai": {"proxy": {"usage": {"prompt_tokens": 1, "completion_tokens": 2}, "meta": {"provider_name": "azure-eu"}}}})
+            "ai": {"proxy": {"usage": usage, "meta": {"provider_name": "azure-eu"}}}})
     };
-    let write = |number: u64| {
-        site.gateway
-            .with(|state| state.records.push(entry(number).to_string().into()));
+    let written = Cell::new(0);
+    let write = async |id: &str, made: Millis, usage: Value| {
+        let entry = entry(id, made, usage).to_string();
+        site.gateway.with(|state| state.records.push(entry.into()));
+        written.set(written.get() + 1);
+        site.until_at("first", written.get()).await;
     };
-    write(1);
+    let usage = || json!({"prompt_tokens": 1, "completion_tokens": 2});
     let mut crew = site.worker().await;
-    site.until_at("first", 1).await;
-    assert_eq!(provider_of(&site, "r1").as_deref(), Some("azure-eu"));
-    // Published while the adapter runs. Records from before keep the gateway's name, also when they
-    // are read after it.
+    // An early line about a request that goes on.
+    write("long", published, json!({})).await;
+    write("early", published, usage()).await;
+    // Published while the adapter runs.
     let names = vec![(
         "rules.providers".to_owned(),
         r#"{"azure-eu":"prov-9"}"#.to_owned(),
@@ -498,18 +505,24 @@ async fn names_that_an_admin_publishes_map_what_is_appended_from_then_on() {
     publish(&*site.db, &publication("names", names))
         .await
         .unwrap();
-    write(2);
-    site.until_at("first", 2).await;
-    assert_eq!(provider_of(&site, "r2").as_deref(), Some("azure-eu"));
-    site.gateway.with(|state| state.appended = from);
     let start = Instant::now();
-    for number in 3.. {
-        write(number);
-        site.until_at("first", number).await;
-        if provider_of(&site, &format!("r{number}")).as_deref() == Some("prov-9") {
+    for number in 0.. {
+        let id = format!("later-{number}");
+        write(&id, begins, usage()).await;
+        if providers_of(&site, &id) == named("prov-9") {
             break;
         }
         assert!(start.elapsed() < WITHIN, "the names were not taken up");
     }
+    // Whatever is known by now, what was made before is read as before: the last line completes the
+    // first one, and what is written again is the same event.
+    write("long", published, usage()).await;
+    write("early", published, usage()).await;
+    write("last", begins.plus(-1), usage()).await;
+    for id in ["long", "early"] {
+        let expected = [named("azure-eu"), named("azure-eu")].concat();
+        assert_eq!(providers_of(&site, id), expected, "{id}");
+    }
+    assert_eq!(providers_of(&site, "last"), named("azure-eu"));
     crew.let_go(&[Site::task()], WITHIN).await;
 }

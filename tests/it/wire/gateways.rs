@@ -154,10 +154,11 @@ pub fn is_refused(format: Format, item: &Value, reason: &str, field: &str) {
 /// A provider that is configured for this name earns for the item.
 #[track_caller]
 pub fn earns_for(format: Format, item: &Value, name: &str) {
-    let mut settings = GatewaySettings::default();
-    settings
-        .providers
-        .insert(name.to_owned(), "prov-1".to_owned());
+    let configured = [(name.to_owned(), "prov-1".to_owned())];
+    let settings = GatewaySettings {
+        providers: configured.into_iter().collect(),
+        ..GatewaySettings::default()
+    };
     let outcomes = read(format, item.to_string().as_bytes(), RECEIVED, &settings).unwrap();
     let Some(Outcome::Event(adapted)) = outcomes.kept.values().next() else {
         panic!("no event");

@@ -433,7 +433,8 @@ fn a_provider_is_whom_the_gateway_names_or_the_operator() {
             (uuid.to_owned(), "prov-7".to_owned()),
             ("gpt-4o-eu".to_owned(), "prov-9".to_owned()),
         ]
-        .into(),
+        .into_iter()
+        .collect(),
         ..GatewaySettings::default()
     };
     let failure = ("status", json!("failure"));

@@ -5,7 +5,7 @@ use super::{Mode, Published, RulesUpdate, UpdateError};
 use crate::app::CommandError;
 use crate::app::commands::Commands;
 use crate::app::queries::{ChangedValue, WhatIf};
-use crate::domain::rules::check_value;
+use crate::domain::rules::{SettingKey, check_value};
 use crate::domain::time::Millis;
 use crate::ops::random_name;
 use crate::store::pricing::{self, PublishError, Seen, Version};
@@ -80,6 +80,27 @@ impl ShownChange {
 }
 
 impl Commands {
+    /// What there is to see of a key now. To be asked before a change of it is shown: what is
+    /// published in between makes [`Commands::publish_confirmed`] refuse.
+    pub async fn confirmation_of(&self, key: &str) -> Result<Confirmation, CommandError> {
+        let versions = match SettingKey::named(key) {
+            Some(key) => pricing::history(self.db(), key.name()).await?,
+            // It is refused when the change is checked.
+            None => Vec::new(),
+        };
+        Ok(Confirmation::of(&versions, self.now()))
+    }
+
+    /// Publishes an update of one key, if what was shown of the key still holds; otherwise it is
+    /// refused as `changed_meanwhile`.
+    pub async fn publish_confirmed(
+        &self,
+        update: RulesUpdate,
+        confirmation: &Confirmation,
+    ) -> Result<Published, CommandError> {
+        Ok(self.publish(update, Some(confirmation)).await?)
+    }
+
     /// Checks a change, and says what it would do.
     pub async fn preview_change(&self, change: ShownChange) -> Result<ChangePreview, CommandError> {
         let (key, value) = (change.key.clone(), change.value.clone());

@@ -163,6 +163,7 @@ impl Commands {
             token: token.unwrap_or_else(random_name),
         };
         let Preview { before, rules } = pricing::preview(self.db(), &publish).await?;
+        publish.effective_from = publish.begins();
         let mut unchanged = Vec::new();
         let mut changes = Vec::new();
         let values = std::mem::take(&mut publish.values);

@@ -79,6 +79,10 @@ async fn ask(
 
 fn begins(change: &Change, preview: &ChangePreview) -> String {
     match change.from.as_str() {
+        "" if change.key == SettingKey::Providers.name() => {
+            let seconds = SettingKey::Providers.lead_ms() / 1_000;
+            format!("Effective {seconds} seconds after you confirm it")
+        }
         "" => "Effective immediately".to_owned(),
         _ => format!(
             "Effective from {}",

@@ -38,13 +38,19 @@ pub(in super::super) async fn list(
     let rest = versions
         .iter()
         .filter(|version| price_key(&version.key).is_none());
-    let models = SettingKey::ModelPrices.name();
+    let optional = [
+        (SettingKey::ModelPrices, "no model has a price of its own"),
+        (SettingKey::Badges, "there are no badges"),
+        (
+            SettingKey::Providers,
+            "only the configuration maps deployments to providers",
+        ),
+    ];
     let has = |key: &str| versions.iter().any(|version| version.key == key);
-    let has_models = has(models);
-    let badges = SettingKey::Badges.name();
-    let has_badges = has(badges);
-    let providers = SettingKey::Providers.name();
-    let has_providers = has(providers);
+    let optional = optional.map(|(key, without)| (key.name(), without));
+    let absent = optional
+        .into_iter()
+        .filter(|(key, _)| !versions.is_empty() && !has(key));
     let pending = queries.pending_rules(now).await?;
     let body = html! {
         h1 { "Prices and rules" }
@@ -106,27 +112,11 @@ pub(in super::super) async fn list(
                                 td data-label="By" { (version.by) }
                             }
                         }
-                        @if !has_models && !versions.is_empty() {
+                        @for (key, without) in absent {
                             tr {
-                                th scope="row" { a href=(path(models)) { (models) } }
+                                th scope="row" { a href=(path(key)) { (key) } }
                                 td .n data-label="Version" { "–" }
-                                td .time data-label="Since" { "no model has a price of its own" }
-                                td data-label="By" { "" }
-                            }
-                        }
-                        @if !has_badges && !versions.is_empty() {
-                            tr {
-                                th scope="row" { a href=(path(badges)) { (badges) } }
-                                td .n data-label="Version" { "–" }
-                                td .time data-label="Since" { "there are no badges" }
-                                td data-label="By" { "" }
-                            }
-                        }
-                        @if !has_providers && !versions.is_empty() {
-                            tr {
-                                th scope="row" { a href=(path(providers)) { (providers) } }
-                                td .n data-label="Version" { "–" }
-                                td .time data-label="Since" { "only the configuration maps deployments to providers" }
+                                td .time data-label="Since" { (without) }
                                 td data-label="By" { "" }
                             }
                         }
@@ -191,7 +181,8 @@ pub(super) async fn one(
         @if key == SettingKey::Providers.name() {
             p .help {
                 "The provider account that earns for a deployment, model group or channel, by its name in the gateway. "
-                "A version maps usage that is received while it is in force; it replaces the one before, and goes before "
+                "A version maps requests that are made while it is in force, at the earliest five seconds after it is published. "
+                "It replaces the one before, and goes before "
                 code { "http.gateways.providers" } " and the adapters' " code { "providers" } " of the configuration. "
                 "What is in the log already does not change."
             }

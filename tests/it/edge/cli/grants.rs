@@ -1,6 +1,7 @@
 //! `pricing`, `credits`, `award`.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tidemark::domain::amount::Money;
@@ -252,7 +253,19 @@ fn one_value_is_published_by_command_now_or_later() {
     );
     let names = r#"{"azure-eu-1": "prov-9"}"#;
     std::fs::write(place.path("names.json"), names).unwrap();
-    set(&["rules.providers", "--file", "names.json", "--yes"]).ok();
+    let said = set(&["rules.providers", "--file", "names.json", "--yes"]).ok();
+    assert!(said.contains("at the earliest five seconds"), "{said}");
+    // It comes into force when every process has seen it.
+    let start = Instant::now();
+    loop {
+        let shown = place.tidemark(&["pricing", "show", "--json"]).json();
+        let mut rules = shown.as_array().unwrap().iter();
+        if rules.any(|rule| rule["key"] == "rules.providers") {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{shown}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     let launch = [
         "system_mainnet",
         "true",
