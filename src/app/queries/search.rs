@@ -57,6 +57,12 @@ pub struct SearchResult {
     pub further_keys: usize,
 }
 
+/// The id of an API key that was given whole, by mistake or for want of its id.
+pub fn id_of_pasted_key(text: &str) -> Option<String> {
+    let key = text.trim().parse::<KeyText>().ok()?;
+    Some(key.id().to_owned())
+}
+
 impl SearchResult {
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
@@ -120,7 +126,7 @@ impl Queries {
     /// API key. Of a whole key, its id counts.
     pub async fn search(&self, text: &str) -> Result<SearchResult, QueryError> {
         let keys = keys::list(self.db()).await?;
-        let pasted = text.parse::<KeyText>().ok();
+        let pasted = id_of_pasted_key(text);
         let mut accounts = Vec::new();
         for kind in AccountKind::ALL.into_iter().filter(|_| pasted.is_none()) {
             let Ok(account) = Account::new(kind, text) else {
@@ -137,8 +143,7 @@ impl Queries {
             }
         }
         let code = referrals::lookup(self.db(), text).await?;
-        let id = pasted.as_ref().map_or(text, KeyText::id);
-        let wanted = id.to_lowercase();
+        let wanted = pasted.as_deref().unwrap_or(text).to_lowercase();
         let matches = |key: &keys::ApiKey| {
             key.id == wanted || pasted.is_none() && key.name.to_lowercase().contains(&wanted)
         };

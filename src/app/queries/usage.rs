@@ -18,9 +18,10 @@ pub use crate::store::usage_list::UsageCursor;
 /// keys.
 const DAYS_MAX: usize = 7;
 
-/// Most requests that are looked at for one page of a filter, and most reads.
+/// Most requests that are looked at for one page of a filter.
 const LOOKED_MAX: usize = 2_000;
-const ROUNDS_MAX: usize = 20;
+/// How many of them are read at a time.
+const READ_TOGETHER: usize = 500;
 
 /// Which requests of a day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -294,20 +295,29 @@ impl Queries {
         limit: usize,
         now: Millis,
     ) -> Result<UsageOfDay, QueryError> {
+        let is_filtered = *filter != UsageFilter::default();
+        let together = if is_filtered { READ_TOGETHER } else { limit };
+        let wanted = u32::try_from(together).unwrap_or(u32::MAX);
         let (mut requests, mut next) = (Vec::new(), after);
-        let (mut looked, mut rounds) = (0, 0);
-        loop {
-            let left = u32::try_from(limit - requests.len()).unwrap_or(u32::MAX);
-            let page = usage_list::page_of_day(self.db(), user.id(), day, next.as_ref(), left, now);
-            let page = page.await?;
-            looked += left as usize;
-            rounds += 1;
+        let mut looked = 0;
+        'pages: loop {
+            let read =
+                usage_list::page_of_day(self.db(), user.id(), day, next.as_ref(), wanted, now);
+            let page = read.await?;
+            looked += together;
+            let mut found = lines(page.lines).into_iter().zip(page.ends).peekable();
+            while let Some((line, end)) = found.next() {
+                if filter.takes(&line) {
+                    requests.push(line);
+                }
+                if requests.len() == limit {
+                    let has_more = found.peek().is_some() || page.next.is_some();
+                    next = has_more.then_some(end);
+                    break 'pages;
+                }
+            }
             next = page.next;
-            let found = lines(page.lines);
-            requests.extend(found.into_iter().filter(|line| filter.takes(line)));
-            let is_plain = *filter == UsageFilter::default();
-            let is_enough = looked >= LOOKED_MAX || rounds >= ROUNDS_MAX;
-            if is_plain || is_enough || next.is_none() || requests.len() >= limit {
+            if !is_filtered || next.is_none() || looked >= LOOKED_MAX {
                 break;
             }
         }

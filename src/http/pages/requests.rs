@@ -135,14 +135,22 @@ pub(super) async fn show(
 fn form(user: &Account, wanted: &RequestsQuery, day: Day) -> Markup {
     html! {
         form .line.card method="get" action=(path_of(user)) aria-label="Which requests" {
-            label for="day" { "Day" }
-            input #day type="date" name="day" value=(day);
-            label for="id" { "Id" }
-            input #id name="id" maxlength="128" value=(wanted.id) autocomplete="off" spellcheck="false";
-            label for="model" { "Model" }
-            input #model name="model" maxlength="128" value=(wanted.model) autocomplete="off" spellcheck="false";
-            label for="status" { "Status" }
-            input #status name="status" maxlength="3" value=(wanted.status) placeholder="5xx" autocomplete="off" spellcheck="false";
+            span .field {
+                label for="day" { "Day" }
+                input #day type="date" name="day" value=(day);
+            }
+            span .field {
+                label for="id" { "Id" }
+                input #id name="id" maxlength="128" value=(wanted.id) autocomplete="off" spellcheck="false";
+            }
+            span .field {
+                label for="model" { "Model" }
+                input #model name="model" maxlength="128" value=(wanted.model) autocomplete="off" spellcheck="false";
+            }
+            span .field {
+                label for="status" { "Status" }
+                input #status name="status" maxlength="3" value=(wanted.status) placeholder="5xx" autocomplete="off" spellcheck="false";
+            }
             button .second type="submit" { "Show" }
         }
     }

@@ -56,12 +56,34 @@ async fn numbers_have_their_thousands_apart_and_headlines_two_decimals_beside_th
             "exactly 998,765.432100001",
         ],
     );
+    lacks(&page, &[" other."]);
     // An amount that two decimals hold has nothing beside it.
     credit(&stand, "bob", "k", 25).await;
     let mut bob = Jar::signed_in(&stand, &["account:user:bob"]).await;
     let page = text(&bob.get(&stand, "/users/bob").await);
     has(&page, &["<span class=\"number\">25</span> USD"]);
     lacks(&page, &["exactly"]);
+}
+
+/// Requests add up: what is neither a success nor a failure is named.
+#[tokio::test]
+async fn requests_that_a_client_got_wrong_are_counted_by_name() {
+    let stand = stand().await;
+    book(&stand, &user("alice"), |entry| {
+        served(entry, "2026-11-22", 1_250, Points(1_000_000));
+        let (_, _, cell) = entry.cells.last_mut().unwrap();
+        (cell.successful, cell.failed) = (1_200, 7);
+    })
+    .await;
+    let mut jar = Jar::signed_in(&stand, &["account:user:alice"]).await;
+    let page = text(&jar.get(&stand, "/users/alice").await);
+    has(
+        &page,
+        &[
+            "1,250 requests, 1,200 successful, 7 failed, 43 other.",
+            "a status such as 404 or 429",
+        ],
+    );
 }
 
 #[tokio::test]
@@ -164,6 +186,15 @@ async fn one_search_finds_accounts_codes_and_keys() {
     let id = key.split('_').nth(1).unwrap();
     has(&page, &[&format!("/admin/keys?q={id}")]);
     lacks(&page, &[&key]);
+    // Nor with a space before it, nor in the list of keys.
+    for path in [find(&format!(" {key}")), format!("/admin/keys?q={key}")] {
+        let page = text(&jar.get(&stand, &path.replace(' ', "%20")).await);
+        has(&page, &[id]);
+        lacks(&page, &[&key]);
+    }
+    let answer = jar.get(&stand, &find(&"x".repeat(201))).await;
+    assert_eq!(answer.status, 422);
+    has(&text(&answer), &["give at most 200 characters"]);
     let answer = jar.get(&stand, &find("nobody")).await;
     assert_eq!(answer.status, 404);
     has(&text(&answer), &["Nothing found: no account “nobody”"]);
@@ -219,6 +250,87 @@ async fn credit_for_unknown_users_and_of_large_amounts_asks_first() {
     }
     let credits = stand.get("/api/admin/credits?userId=alcie").await.json();
     assert_eq!(credits["added"], "1025");
+}
+
+/// No one has to confirm what is refused afterwards.
+#[tokio::test]
+async fn what_cannot_be_booked_is_refused_before_anything_is_asked() {
+    let stand = stand().await;
+    let mut jar = admin(&stand).await;
+    for (amount, reason, once, why) in [
+        ("0", "a gift", "a", "the amount is 0"),
+        ("1000000.01", "a gift", "a", "one entry moves at most"),
+        ("5", "", "a", "the reason is empty"),
+        ("5000", "two\nlines", "a", "control characters"),
+        ("5", "a gift", "\u{7}", "idempotency key"),
+    ] {
+        let credit = [
+            ("user", "nobody"),
+            ("amount", amount),
+            ("reason", reason),
+            ("once", once),
+        ];
+        let answer = jar.post(&stand, "/admin/credits", &credit).await;
+        assert_eq!(answer.status, 422, "{why}");
+        has(&text(&answer), &["Nothing was added", why]);
+    }
+    for (kind, points, reason, why) in [
+        ("user", "100000001", "a gift", "more than one adjustment"),
+        ("user", "5", "", "the reason is empty"),
+        ("user", "200000", "two\nlines", "control characters"),
+        ("", "5", "a gift", "not a kind of account"),
+        ("users", "5", "a gift", "not a kind of account"),
+    ] {
+        let form = [
+            ("kind", kind),
+            ("id", "nobody"),
+            ("points", points),
+            ("reason", reason),
+            ("once", "a"),
+        ];
+        let answer = jar.post(&stand, "/admin/adjustments", &form).await;
+        assert!(matches!(answer.status.as_u16(), 400 | 422), "{why}");
+        has(&text(&answer), &[why]);
+    }
+    for path in [
+        "/admin/credits?user=nobody",
+        "/admin/adjustments?kind=user&id=nobody",
+    ] {
+        has(
+            &text(&jar.get(&stand, path).await),
+            &["There is no user “nobody” yet"],
+        );
+    }
+}
+
+/// A form that was sent, and sent again with something else typed into it.
+#[tokio::test]
+async fn an_adjustment_under_a_used_name_says_so_and_gets_a_new_one() {
+    let stand = stand().await;
+    let mut jar = admin(&stand).await;
+    credit(&stand, "alice", "k", 1).await;
+    let form = |points: &'static str| {
+        [
+            ("kind", "user"),
+            ("id", "alice"),
+            ("points", points),
+            ("reason", "an outage"),
+            ("once", "ticket-7"),
+        ]
+    };
+    let path = "/admin/adjustments";
+    has(
+        location(&jar.post(&stand, path, &form("5")).await),
+        &["done=adjusted"],
+    );
+    let answer = jar.post(&stand, path, &form("6")).await;
+    assert_eq!(answer.status, 422);
+    let page = text(&answer);
+    has(
+        &page,
+        &["this form was sent before", "value=\"6\"", "an outage"],
+    );
+    lacks(&page, &["value=\"ticket-7\""]);
 }
 
 #[tokio::test]
@@ -391,7 +503,11 @@ async fn the_trail_is_filtered_and_shows_old_and_new_values() {
     let mut jar = admin(&stand).await;
     credit(&stand, "alice", "k", 7).await;
     let rows: [(&str, &[&str], &[&str]); 7] = [
-        ("", &["credits.add", "pricing.publish", "keys.create"], &[]),
+        (
+            "",
+            &[">credits.add<", ">pricing.publish<", ">keys.create<"],
+            &[],
+        ),
         (
             "subject=scrape",
             &[
@@ -399,17 +515,17 @@ async fn the_trail_is_filtered_and_shows_old_and_new_values() {
                 "<del class=\"before\">0.25</del>",
                 "<ins class=\"now\">0.5</ins>",
             ],
-            &["credits.add"],
+            &[">credits.add<"],
         ),
-        ("action=credits", &["user:alice"], &["pricing.publish"]),
-        ("subject=ALICE", &["credits.add"], &["pricing.publish"]),
+        ("action=credits", &["user:alice"], &[">pricing.publish<"]),
+        ("subject=ALICE", &[">credits.add<"], &[">pricing.publish<"]),
         ("from=2026-11-23", &["dearer still"], &["user:alice"]),
         (
             "to=2026-11-22&action=pricing",
             &["dearer"],
             &["dearer still"],
         ),
-        ("actor=nobody", &["No changes match."], &["credits.add"]),
+        ("actor=nobody", &["No changes match."], &[">credits.add<"]),
     ];
     for (query, wanted, unwanted) in rows {
         let page = text(&jar.get(&stand, &format!("/admin/audit?{query}")).await);

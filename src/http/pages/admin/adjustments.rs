@@ -2,7 +2,7 @@
 //! each correction.
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -11,13 +11,14 @@ use super::super::frame::{self, token};
 use super::super::visitor::{Form, Visitor};
 use super::super::words::{account_path, encoded, headline, instant, kind_word, number};
 use super::super::{Pages, redirect};
-use super::{PageQuery, coded, page_of, refusal, spaces_note, writes};
-use crate::app::commands::{Doubt, NewAdjustment, key_of_undo, reason_of_undo};
+use super::credits::EARLIER;
+use super::{PageQuery, coded, page_of, refusal, spaces_note, unknown_note, writes};
+use crate::app::commands::{Adjusted, Doubt, NewAdjustment, key_of_undo, reason_of_undo};
 use crate::app::queries::AwardInfo;
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::text::REASON_CHARS_MAX;
-use crate::http::extract::account;
+use crate::http::extract::{account, invalid_id};
 use crate::http::problem::Problem;
 use crate::ops::random_name;
 
@@ -96,13 +97,16 @@ async fn respond(
     sent: Sent,
     status: StatusCode,
 ) -> Result<Response, Problem> {
-    let awards = pages.service.queries.awards(of).await?;
+    let queries = &pages.service.queries;
+    let awards = queries.awards(of).await?;
+    let is_unknown = awards.is_empty() && queries.traces_of(of).await?.is_empty();
     let path = format!("{PATH}?kind={}&id=", of.kind);
     let body = html! {
         h1 { "Adjustments" }
         @if let Some(note) = note { (note) }
         (whose(Some(of.kind), of.id()))
         (spaces_note(of.id(), &path))
+        @if is_unknown { (unknown_note(of)) }
         p { (kind_word(of.kind)) " " a href=(account_path(of)) { (of.id()) } }
         @if writes(visitor) { (form(visitor, of, &sent)) }
         (list(visitor, of, &awards))
@@ -114,13 +118,17 @@ fn whose(kind: Option<AccountKind>, id: &str) -> Markup {
     let is_provider = kind == Some(AccountKind::Provider);
     html! {
         form .line.card method="get" action=(PATH) {
-            label for="kind" { "Of" }
-            select #kind name="kind" {
-                option value="user" selected[!is_provider] { "User" }
-                option value="provider" selected[is_provider] { "Provider" }
+            span .field {
+                label for="kind" { "Of" }
+                select #kind name="kind" {
+                    option value="user" selected[!is_provider] { "User" }
+                    option value="provider" selected[is_provider] { "Provider" }
+                }
             }
-            label for="id" { "Id" }
-            input #id name="id" required maxlength="128" value=(id) autocomplete="off" spellcheck="false";
+            span .field {
+                label for="id" { "Id" }
+                input #id name="id" required maxlength="128" value=(id) autocomplete="off" spellcheck="false";
+            }
             button .second type="submit" { "Show" }
         }
     }
@@ -272,59 +280,114 @@ pub(in super::super) async fn adjust(
     visitor: Visitor,
     form: Form,
 ) -> Result<Response, Problem> {
-    let kind = match form.text("kind") {
-        "provider" => AccountKind::Provider,
-        _ => AccountKind::User,
-    };
+    let kind = form.text("kind").parse::<AccountKind>();
+    let kind = kind.map_err(|error| invalid_id(&error))?;
     let of = account(kind, form.whole("id"))?;
     let sent = Sent {
         points: form.text("points").to_owned(),
         reason: form.text("reason").to_owned(),
         once: form.text("once").to_owned(),
     };
-    let status = StatusCode::UNPROCESSABLE_ENTITY;
     let points = match sent.points.parse::<Points>() {
         Ok(points) => points,
         Err(error) => {
-            let note = Some(frame::not_done(&format!("Nothing was adjusted: {error}.")));
-            return respond(&pages, &visitor, &of, note, sent, status).await;
+            let note = frame::not_done(&format!("Nothing was adjusted: {error}."));
+            return refused(&pages, &visitor, &of, note, sent).await;
         }
     };
-    let commands = &pages.service.commands;
-    if form.text("confirmed") != "yes" {
-        let above = pages.service.config.ask_above_points;
-        let doubts = commands.doubts_of_adjustment(&of, points, above).await?;
-        if !doubts.is_empty() {
-            let body = confirmation(&visitor, &of, points, &sent, &doubts);
-            return Ok(page_of(StatusCode::OK, &visitor, TITLE, PATH, &body));
-        }
-    }
-    let adjusted = commands.adjust(NewAdjustment {
+    let new = NewAdjustment {
         account: of.clone(),
         points,
         reason: sent.reason.clone(),
         idempotency_key: sent.name(),
         by: visitor.by(),
-    });
-    match adjusted.await {
-        Ok(adjusted) => {
-            let done = if adjusted.is_new {
-                "adjusted"
-            } else {
-                "before"
-            };
-            Ok(redirect(&format!("{}&done={done}", path_of(&of))))
+    };
+    // The confirmation, and the form again, keep the name.
+    let sent = Sent {
+        once: new.idempotency_key.clone(),
+        ..sent
+    };
+    let is_confirmed = form.text("confirmed") == "yes";
+    let within = pages.answer_within(&Method::POST).saturating_sub(EARLIER);
+    let booked = book(&pages, new, is_confirmed);
+    let problem = match tokio::time::timeout(within, booked).await {
+        Ok(Ok(Outcome::Doubtful(doubts))) => {
+            let body = confirmation(&visitor, &of, points, &sent, &doubts);
+            return Ok(page_of(StatusCode::OK, &visitor, TITLE, PATH, &body));
         }
-        Err(error) => {
-            let problem = Problem::from(error);
-            if !problem.is_about_input() {
-                return Err(problem);
-            }
-            let anew = Sent {
-                once: String::new(),
-                ..sent
-            };
-            respond(&pages, &visitor, &of, Some(refusal(&problem)), anew, status).await
+        Ok(Ok(Outcome::Booked(adjusted))) => {
+            let is_new = adjusted.is_new;
+            let done = if is_new { "adjusted" } else { "before" };
+            return Ok(redirect(&format!("{}&done={done}", path_of(&of))));
+        }
+        Ok(Err(problem)) => problem,
+        Err(_) => return Ok(unsure(&visitor, &of, &sent)),
+    };
+    if problem.is_unavailable() {
+        return Ok(unsure(&visitor, &of, &sent));
+    }
+    if !problem.is_about_input() {
+        return Err(problem);
+    }
+    let note = match problem.is("idempotency_key_reused") {
+        true => frame::not_done(
+            "Nothing was adjusted: this form was sent before with another number of points, and those were booked. \
+             Below is a new form with what you typed now: send it if this is to be booked, too.",
+        ),
+        false => refusal(&problem),
+    };
+    refused(&pages, &visitor, &of, note, sent).await
+}
+
+/// What became of a form.
+enum Outcome {
+    /// It has to be confirmed first.
+    Doubtful(Vec<Doubt>),
+    /// It was booked, now or before.
+    Booked(Adjusted),
+}
+
+async fn book(pages: &Pages, new: NewAdjustment, is_confirmed: bool) -> Result<Outcome, Problem> {
+    let commands = &pages.service.commands;
+    if !is_confirmed {
+        new.check()?;
+        let above = pages.service.config.ask_above_points;
+        let doubts = commands.doubts_of_adjustment(&new.account, new.points, above);
+        let doubts = doubts.await?;
+        if !doubts.is_empty() {
+            return Ok(Outcome::Doubtful(doubts));
         }
     }
+    Ok(Outcome::Booked(commands.adjust(new).await?))
+}
+
+/// The page with the form as it was typed. Nothing was booked under its name, or something else was:
+/// it gets a new one.
+async fn refused(
+    pages: &Pages,
+    visitor: &Visitor,
+    of: &Account,
+    note: Markup,
+    sent: Sent,
+) -> Result<Response, Problem> {
+    let anew = Sent {
+        once: String::new(),
+        ..sent
+    };
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    respond(pages, visitor, of, Some(note), anew, status).await
+}
+
+/// It is unknown whether it was booked. The same form under the same name is safe to send again.
+fn unsure(visitor: &Visitor, of: &Account, sent: &Sent) -> Response {
+    let body = html! {
+        h1 { "Adjustments" }
+        div .note.bad role="alert" {
+            p { "The store did not answer, so this may or may not have been booked. Send the same form again in a few seconds: it counts \
+                 once, however often it is sent." }
+        }
+        h2 { (kind_word(of.kind)) " “" (of.id()) "”" }
+        (form(visitor, of, sent))
+    };
+    page_of(StatusCode::SERVICE_UNAVAILABLE, visitor, TITLE, PATH, &body)
 }

@@ -211,20 +211,26 @@ fn table(entries: &[AuditEntry]) -> Markup {
 
 fn filter_form(wanted: &AuditQuery) -> Markup {
     let fields = [
-        ("actor", "By", "a key’s id or name", wanted.actor.as_str()),
-        ("subject", "Of", "an account, a rule", &wanted.subject),
-        ("action", "What", "credits, credits.add", &wanted.action),
+        ("actor", "By", "key or user", wanted.actor.as_str()),
+        ("subject", "Of", "account or rule", &wanted.subject),
+        ("action", "What", "credits.add", &wanted.action),
     ];
     html! {
         form .line.card method="get" action=(PATH) aria-label="Which changes" {
             @for (name, word, hint, value) in fields {
-                label for=(name) { (word) }
-                input id=(name) name=(name) maxlength="128" value=(value) placeholder=(hint) autocomplete="off" spellcheck="false";
+                span .field {
+                    label for=(name) { (word) }
+                    input id=(name) name=(name) maxlength="128" value=(value) placeholder=(hint) autocomplete="off" spellcheck="false";
+                }
             }
-            label for="from" { "From" }
-            input #from type="date" name="from" value=(wanted.from);
-            label for="to" { "to" }
-            input #to type="date" name="to" value=(wanted.to);
+            span .field {
+                label for="from" { "From" }
+                input #from type="date" name="from" value=(wanted.from);
+            }
+            span .field {
+                label for="to" { "to" }
+                input #to type="date" name="to" value=(wanted.to);
+            }
             button .second type="submit" { "Show" }
         }
     }

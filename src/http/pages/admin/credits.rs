@@ -12,7 +12,7 @@ use super::super::frame::{self, token};
 use super::super::visitor::{Form, Visitor};
 use super::super::words::{account_path, encoded, headline, instant, number};
 use super::super::{Pages, redirect};
-use super::{PageQuery, coded, page_of, spaces_note, writes};
+use super::{PageQuery, coded, page_of, spaces_note, unknown_note, writes};
 use crate::app::commands::{CreditError, Doubt, NewCredit, key_of_undo, reason_of_undo};
 use crate::app::queries::{CreditLine, Credits, QueryError};
 use crate::domain::amount::Money;
@@ -26,7 +26,7 @@ const PATH: &str = "/admin/credits";
 
 /// So much earlier than a page gives up, this one stops waiting for the store: it must say what may
 /// have happened.
-const EARLIER: Duration = Duration::from_millis(300);
+pub(super) const EARLIER: Duration = Duration::from_millis(300);
 
 /// PathAccount, and what was done before.
 #[derive(Debug, Default, Deserialize)]
@@ -66,7 +66,13 @@ pub(in super::super) async fn show(
     if !wanted.undo.is_empty() && writes(&visitor) {
         return undo(&pages, &visitor, &user, &credits, &wanted.undo).await;
     }
-    let note = said(&wanted, &credits);
+    let is_unknown = credits.entries.is_empty()
+        && credits.spent == Money::ZERO
+        && pages.service.queries.traces_of(&user).await?.is_empty();
+    let note = match is_unknown {
+        true => Some(unknown_note(&user)),
+        false => said(&wanted, &credits),
+    };
     let body = ledger_page(&visitor, &user, &credits, note, &Sent::default());
     Ok(page_of(StatusCode::OK, &visitor, "Credits", PATH, &body))
 }
@@ -350,8 +356,24 @@ pub(in super::super) async fn add(
         Ok(amount) => amount,
         Err(error) => return refused(&pages, &visitor, &user, sent, &error.to_string()).await,
     };
+    let key = sent.name();
+    let new = NewCredit {
+        user: user.id().to_owned(),
+        amount,
+        reason: sent.reason.clone(),
+        idempotency_key: key.clone(),
+        by: visitor.by(),
+    };
+    // The confirmation, and the form again, keep the name.
+    let sent = Sent {
+        once: key.clone(),
+        ..sent
+    };
     let within = pages.answer_within(&Method::POST).saturating_sub(EARLIER);
     if form.text("confirmed") != "yes" {
+        if let Err(error) = new.check() {
+            return refused(&pages, &visitor, &user, sent, &in_words(&error)).await;
+        }
         let asked = tokio::time::timeout(within, question(&pages, &visitor, &user, amount, &sent));
         match asked.await {
             Ok(Ok(None)) => (),
@@ -366,14 +388,6 @@ pub(in super::super) async fn add(
             Err(_) => return Ok(unsure(&visitor, &user, &sent)),
         }
     }
-    let key = sent.name();
-    let new = NewCredit {
-        user: user.id().to_owned(),
-        amount,
-        reason: sent.reason.clone(),
-        idempotency_key: key.clone(),
-        by: visitor.by(),
-    };
     let booked = pages.service.commands.add_credit(new);
     let error = match tokio::time::timeout(within, booked).await {
         Ok(Ok(booked)) => {

@@ -7,6 +7,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::super::frame;
 use super::super::visitor::Visitor;
 use super::super::words::{account_path, encoded, kind_word, number};
 use super::super::{Pages, redirect};
@@ -22,18 +23,32 @@ use crate::http::problem::Problem;
 const PATH: &str = "/admin/find";
 const TITLE: &str = "Search";
 
-/// The form of the search.
+/// The form of the search, as a card of another page.
 pub(super) fn card(text: &str) -> Markup {
     html! {
         section .card aria-labelledby="find-h" {
             h2 #find-h { "Search" }
-            form .line method="get" action=(PATH) role="search" {
-                label for="find-q" { "Account, code or key" }
-                input #find-q name="q" required maxlength=(TEXT_CHARS_MAX) value=(text) autocomplete="off" spellcheck="false";
-                button type="submit" { "Search" }
-            }
-            p .help { "An account’s id, a referral code, or an API key’s id or name. " a href=(requests::PATH) { "A single request" } " is found by its user and id." }
+            (form(text))
         }
+    }
+}
+
+fn form(text: &str) -> Markup {
+    html! {
+        form .line method="get" action=(PATH) role="search" {
+            label for="find-q" { "Account, code or key" }
+            input #find-q name="q" required maxlength=(TEXT_CHARS_MAX) value=(text) autocomplete="off" spellcheck="false";
+            button type="submit" { "Search" }
+        }
+        p .help { "An account’s id, a referral code, or an API key’s id or name. " a href=(requests::PATH) { "A single request" } " is found by its user and id." }
+    }
+}
+
+/// The head of the search's own page.
+fn head(text: &str) -> Markup {
+    html! {
+        h1 { "Search" }
+        section .card aria-label="What to look for" { (form(text)) }
     }
 }
 
@@ -57,12 +72,18 @@ pub(in super::super) async fn show(
         return account_named(&visitor, kind, &wanted.id);
     }
     let text = wanted.q.as_str();
-    if text.trim().is_empty() || text.chars().count() > TEXT_CHARS_MAX {
-        let body = html! { h1 { "Search" } (card(text.trim())) };
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        let body = head("");
         return Ok(page(&visitor, TITLE, "/admin", &body));
     }
+    if text.chars().count() > TEXT_CHARS_MAX {
+        let why = format!("Nothing was searched: give at most {TEXT_CHARS_MAX} characters.");
+        let body = html! { (head("")) (frame::not_done(&why)) };
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        return Ok(page_of(status, &visitor, TITLE, "/admin", &body));
+    }
     let mut found = pages.service.queries.search(text).await?;
-    let trimmed = text.trim();
     if has_outer_spaces(text) {
         // Both may be accounts.
         let without = pages.service.queries.search(trimmed).await?;
@@ -80,10 +101,13 @@ pub(in super::super) async fn show(
         false => StatusCode::OK,
     };
     // What may be a secret is not shown again.
-    let shown = if text.starts_with("tmk_") { "" } else { text };
+    let shown = if trimmed.starts_with("tmk_") {
+        ""
+    } else {
+        text
+    };
     let body = html! {
-        h1 { "Search" }
-        (card(shown))
+        (head(shown))
         @if found.is_empty() { (nothing(shown)) } @else { (results(&found)) }
     };
     Ok(page_of(status, &visitor, TITLE, "/admin", &body))

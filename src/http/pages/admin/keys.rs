@@ -13,7 +13,7 @@ use super::super::{Pages, redirect};
 use super::{PageQuery, page_of, refusal, writes};
 use crate::app::Refusal;
 use crate::app::commands::{MadeKey, may_grant};
-use crate::app::queries::KeyInfo;
+use crate::app::queries::{KeyInfo, id_of_pasted_key};
 use crate::domain::access::Scope;
 use crate::http::problem::Problem;
 
@@ -102,7 +102,11 @@ async fn respond(
     status: StatusCode,
 ) -> Result<Response, Problem> {
     let keys = pages.service.queries.keys().await?;
-    let text = wanted.q.trim().to_lowercase();
+    let asked = id_of_pasted_key(&wanted.q);
+    let asked = asked.as_deref().unwrap_or(wanted.q.trim());
+    // What may be a secret is not shown again.
+    let shown = if asked.starts_with("tmk_") { "" } else { asked };
+    let text = asked.to_lowercase();
     let (is_searched, with_revoked) = (!text.is_empty(), wanted.all == "1");
     let matches = |key: &&KeyInfo| {
         let is_named = key.id.contains(&text) || key.name.to_lowercase().contains(&text);
@@ -117,7 +121,7 @@ async fn respond(
         @if let Some(note) = note { (note) }
         form .line.card method="get" action=(PATH) role="search" {
             label for="q" { "Id, name or account" }
-            input #q name="q" maxlength="128" value=(wanted.q) autocomplete="off" spellcheck="false";
+            input #q name="q" maxlength="128" value=(shown) autocomplete="off" spellcheck="false";
             button .second type="submit" { "Show" }
         }
         section .card aria-labelledby="keys-h" {

@@ -14,6 +14,7 @@ use super::visitor::Visitor;
 use super::words::{encoded, instant};
 use crate::app::queries::{AccountsAside, Halt, UnreadableRecord, Version};
 use crate::domain::access::Scope;
+use crate::domain::ids::Account;
 use crate::domain::rules::SettingKey;
 use crate::http::problem::Problem;
 use crate::pipeline::HaltCode;
@@ -239,6 +240,13 @@ fn where_spaces(id: &str) -> &'static str {
         (true, true) => "begins and ends with a space",
         (true, false) => "begins with a space",
         _ => "ends with a space",
+    }
+}
+
+/// A note where nothing is known of an account: its id is probably mistyped.
+fn unknown_note(account: &Account) -> Markup {
+    html! {
+        p .note { "There is no " (account.kind) " “" (account.id()) "” yet: no usage, no code, no credits, no key." }
     }
 }
 
