@@ -1,14 +1,15 @@
-//! What the tables cost: write units per event, at 10,000 events a second and a flush every 10 seconds, without usage rows.
+//! What the tables cost: write units per event, at a rate of events and a flush every 10 seconds, without usage rows.
 //!
-//! `cargo bench --bench cost`. The pipeline runs whole, on the embedded log and the embedded DynamoDB, against a clock that the
-//! benchmark moves: 1,000 events, then 100 ms. Every account has its row and the day's streak already (the same people came
+//! `cargo bench --bench cost`; `COST_BENCH_RATE` is the rate (10,000 events a second). For other rates it prints what follows from
+//! the accounts that a flush of 10 seconds then writes, each at the measured units. The pipeline runs whole, on the embedded log and the embedded DynamoDB, against a clock that the
+//! benchmark moves: a tenth of a second's events, then 100 ms. Every account has its row and the day's streak already (the same people came
 //! earlier that day); every fourth user has a referrer. Units are those that the store reports.
 
 mod load;
 #[path = "load/rules.rs"]
 mod rules;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -35,9 +36,12 @@ use tidemark::store::tables::create_tables;
 use tokio::sync::watch;
 
 const START: i64 = 1_795_348_800_000;
-const EVENTS: usize = 100_000;
-const STEP_EVENTS: usize = 1_000;
+const RATE: usize = 10_000;
 const STEP_MS: i64 = 100;
+/// Of a flush.
+const STEPS: usize = (FLUSH_MS / STEP_MS) as usize;
+/// Rates for which the units are calculated.
+const RATES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const FLUSH_MS: i64 = 10_000;
 const PARTITIONS: u32 = 4;
 
@@ -73,7 +77,7 @@ struct Bench {
 impl Bench {
     /// Sends the events and moves the clock, in step with the raters; at the end everything is flushed.
     async fn send(&mut self, draws: &[Draw]) {
-        for step in draws.chunks(STEP_EVENTS) {
+        for step in draws.chunks(draws.len() / STEPS) {
             let mut by_partition: Vec<Vec<NewRecord>> =
                 (0..PARTITIONS).map(|_| Vec::new()).collect();
             for draw in step {
@@ -186,7 +190,9 @@ async fn run() {
     );
     create_tables(&db).await.expect("an empty store");
     rules::publish(&db, clock.now()).await;
-    let (draws, rng) = load::draws(EVENTS);
+    let rate =
+        std::env::var("COST_BENCH_RATE").map_or(RATE, |text| text.parse().expect("a number"));
+    let (draws, rng) = load::draws(per_flush(rate));
     let linked = link_users(&db, &draws, clock.now()).await;
     let settings = Settings {
         usage_rows: false,
@@ -242,16 +248,20 @@ async fn run() {
     store.shutdown(Duration::from_secs(5)).await;
 }
 
+/// How many events come between two flushes.
+const fn per_flush(rate: usize) -> usize {
+    rate * FLUSH_MS as usize / 1_000
+}
+
+/// How many accounts a flush of these events writes.
+fn distinct(flush: &[Draw]) -> usize {
+    let users: HashSet<usize> = flush.iter().map(|draw| draw.user).collect();
+    let providers: HashSet<usize> = flush.iter().map(|draw| draw.provider).collect();
+    users.len() + providers.len()
+}
+
 fn report(bench: &Bench, before: &[f64], draws: &[Draw], linked: usize) {
-    let per_flush = (FLUSH_MS / STEP_MS) as usize * STEP_EVENTS;
-    let distinct: usize = draws
-        .chunks(per_flush)
-        .map(|flush| {
-            let users: BTreeSet<usize> = flush.iter().map(|draw| draw.user).collect();
-            let providers: BTreeSet<usize> = flush.iter().map(|draw| draw.provider).collect();
-            users.len() + providers.len()
-        })
-        .sum();
+    let distinct_here = distinct(draws);
     let events = draws.len() as f64;
     println!(
         "{} events, a flush every {} s, {linked} users with a referrer",
@@ -260,7 +270,7 @@ fn report(bench: &Bench, before: &[f64], draws: &[Draw], linked: usize) {
     );
     println!(
         "distinct users and providers per flush   {:.3} per event",
-        distinct as f64 / events
+        distinct_here as f64 / events
     );
     let mut total = 0.0;
     for (table, before) in Table::ALL.iter().zip(before) {
@@ -279,4 +289,15 @@ fn report(bench: &Bench, before: &[f64], draws: &[Draw], linked: usize) {
         "all tables",
         total / events
     );
+    let per_account = total / distinct_here as f64;
+    println!("\nat {per_account:.2} write units per account and flush:");
+    for rate in RATES {
+        let (draws, _) = load::draws(per_flush(rate));
+        let units = distinct(&draws) as f64 * per_account;
+        println!(
+            "{rate:>9} events/s: {:>8.0} units/s, {:.4} per event",
+            units / (FLUSH_MS / 1_000) as f64,
+            units / draws.len() as f64
+        );
+    }
 }

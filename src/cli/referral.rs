@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use indicatif::ProgressBar;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -10,7 +11,7 @@ use super::lines::{self, Taken};
 use super::output::{Done, Failure, Out, counted};
 use super::progress;
 use super::session::{Session, by};
-use crate::app::commands::{Commands, NewSignup, Referrer, Repeat, SignUpError};
+use crate::app::commands::{Commands, Imported, LINKS_MAX, NewLink, NewSignup, Referrer, Repeat};
 use crate::domain::ids::{Account, check_new_id};
 use crate::domain::referral::SignupRefusal;
 
@@ -87,9 +88,13 @@ struct ImportLine {
     referrer: Account,
 }
 
-/// How an import went.
-#[derive(Default)]
-struct Tally {
+/// How an import goes.
+struct Import<'s> {
+    commands: &'s Commands,
+    no_awards: bool,
+    bar: &'s ProgressBar,
+    /// Lines that wait to be imported together, and their numbers.
+    waiting: Vec<(u64, NewLink)>,
     made: u64,
     known: u64,
     refused: u64,
@@ -102,37 +107,42 @@ async fn import(session: &Session, file: &Path, no_awards: bool) -> Done {
         queries.rules_needed().await?;
     }
     let mut reader = lines::open(file)?;
-    let mut tally = Tally::default();
-    let mut number = 0;
     let bar = progress::bar(None, "lines");
+    let mut import = Import {
+        commands: &commands,
+        no_awards,
+        bar: &bar,
+        waiting: Vec::new(),
+        made: 0,
+        known: 0,
+        refused: 0,
+    };
+    let mut number = 0;
     let unreadable = |error| Failure::failed(format!("cannot read {}: {error}", file.display()));
     while let Some(taken) = lines::next(&mut *reader, LINE_BYTES_MAX).map_err(unreadable)? {
         number += 1;
-        bar.inc(1);
-        let line = match parse(&taken) {
-            Ok(Some(line)) => line,
-            Ok(None) => continue,
+        match parse(&taken) {
+            Ok(Some(line)) => import.add(number, line).await?,
+            Ok(None) => bar.inc(1),
             Err(why) => {
-                bar.suspend(|| eprintln!("line {number}: malformed: {why}"));
-                tally.refused += 1;
-                continue;
+                // What is wrong is told in the order of the lines.
+                import.send().await?;
+                bar.inc(1);
+                import.refuse(number, &format!("malformed: {why}"));
             }
-        };
-        if let Some(why) = import_line(&commands, line, no_awards, &mut tally).await? {
-            bar.suspend(|| eprintln!("line {number}: {why}"));
-            tally.refused += 1;
         }
     }
+    import.send().await?;
     bar.finish_and_clear();
     let mut out = Out::new();
     out.line(format!(
         "{} created, {} already present, {} refused",
-        counted(tally.made, "link"),
-        tally.known,
-        counted(tally.refused, "line")
+        counted(import.made, "link"),
+        import.known,
+        counted(import.refused, "line")
     ))?;
     out.finish()?;
-    if tally.refused > 0 {
+    if import.refused > 0 {
         return Err(Failure::Said(2));
     }
     Ok(())
@@ -150,35 +160,42 @@ fn parse(taken: &Taken) -> Result<Option<ImportLine>, String> {
     }
 }
 
-/// Why the line was refused, if it was.
-async fn import_line(
-    commands: &Commands,
-    line: ImportLine,
-    no_awards: bool,
-    tally: &mut Tally,
-) -> Done<Option<String>> {
-    // Importing a file again, after an interruption say, finds its own links.
-    let is_known = commands.is_referred_by(&line.referee, &line.referrer);
-    if is_known.await? {
-        tally.known += 1;
-        return Ok(None);
-    }
-    let signup = NewSignup {
-        referrer: Referrer::Account(line.referrer),
-        referee: line.referee,
-        repeat: Repeat::Never,
-        paid_elsewhere: no_awards,
-        by: Some(by()),
-    };
-    match commands.sign_up(signup).await {
-        Ok(_) => tally.made += 1,
-        Err(SignUpError::Refused(refusal)) => {
-            let why = format!("{}: {}", refusal.code(), of_accounts(&refusal));
-            return Ok(Some(why));
+impl Import<'_> {
+    async fn add(&mut self, number: u64, line: ImportLine) -> Done {
+        let ImportLine { referee, referrer } = line;
+        self.waiting.push((number, NewLink { referee, referrer }));
+        match self.waiting.len() {
+            LINKS_MAX.. => self.send().await,
+            _ => Ok(()),
         }
-        Err(error) => return Err(error.into()),
     }
-    Ok(None)
+
+    /// Imports the lines that wait. Importing a file again, after an interruption say, finds its
+    /// own links.
+    async fn send(&mut self) -> Done {
+        let (numbers, links): (Vec<u64>, Vec<NewLink>) = self.waiting.drain(..).unzip();
+        if links.is_empty() {
+            return Ok(());
+        }
+        let imported = self.commands.import_links(links, self.no_awards, by());
+        for (number, imported) in numbers.into_iter().zip(imported.await?) {
+            self.bar.inc(1);
+            match imported {
+                Imported::Made(_) => self.made += 1,
+                Imported::Known => self.known += 1,
+                Imported::Refused(refusal) => {
+                    let why = format!("{}: {}", refusal.code(), of_accounts(&refusal));
+                    self.refuse(number, &why);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, number: u64, why: &str) {
+        self.bar.suspend(|| eprintln!("line {number}: {why}"));
+        self.refused += 1;
+    }
 }
 
 /// A refusal in words for a line that names two accounts, and no code.

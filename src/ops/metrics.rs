@@ -188,6 +188,8 @@ metrics! {
     closing_unfinished: IntGauge;
     /// Files of closed months that are gone or have another length, as they were last looked for.
     closing_files_missing: IntGauge;
+    /// 1 while it cannot be checked whether the files of closed months are there.
+    closing_files_unchecked: IntGauge;
     /// Attempts to write a file of the archive that failed. The audit waits and tries again.
     archive_write_failures_total: IntCounter;
     /// The log time up to which the archive of a source partition has rows, as a Unix time.

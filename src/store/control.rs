@@ -197,29 +197,45 @@ fn read_entry(number: Control, item: &Item) -> Result<Entry, StoreError> {
 /// it is about. The entry gets the number after the head's.
 pub fn append_writes(head: Head, written_at: Millis, token: &str, change: &Change) -> [Write; 2] {
     let number = next(head);
-    let entry = Fields::of(&entry_key(number))
-        .number("writtenAt", written_at.0)
-        .text("token", token)
-        .json("change", change);
     let rules = match change {
         Change::Rules(_) => number,
         Change::Link { .. } | Change::Wallet { .. } => head.rules,
     };
-    let moved = Fields::of(&head_key())
-        .number("number", number.0)
-        .number("rules", rules.0);
     [
-        Write::Put {
-            table: Table::Checkpoints,
-            item: entry.item(),
-            condition: Condition::Absent,
-        },
-        Write::Put {
-            table: Table::Checkpoints,
-            item: moved.item(),
-            condition: stands_at(head),
-        },
+        entry_write(number, written_at, token, change),
+        move_write(head, Head { number, rules }),
     ]
+}
+
+/// The write of one entry. In the same transaction the head must come to count it
+/// ([`move_write`]), with all entries up to it.
+pub(in crate::store) fn entry_write(
+    number: Control,
+    written_at: Millis,
+    token: &str,
+    change: &Change,
+) -> Write {
+    let entry = Fields::of(&entry_key(number))
+        .number("writtenAt", written_at.0)
+        .text("token", token)
+        .json("change", change);
+    Write::Put {
+        table: Table::Checkpoints,
+        item: entry.item(),
+        condition: Condition::Absent,
+    }
+}
+
+/// The write that moves the head, if it stands where it was seen.
+pub(in crate::store) fn move_write(from: Head, to: Head) -> Write {
+    let moved = Fields::of(&head_key())
+        .number("number", to.number.0)
+        .number("rules", to.rules.0);
+    Write::Put {
+        table: Table::Checkpoints,
+        item: moved.item(),
+        condition: stands_at(from),
+    }
 }
 
 /// The token of entries whose content was lost with the tables: they change nothing.
@@ -244,24 +260,14 @@ pub async fn append_void(
             return Ok(());
         }
         let last = up_to.0.min(head.number.0 + VOID_ENTRIES_MAX);
-        let entry = |number| Write::Put {
-            table: Table::Checkpoints,
-            item: Fields::of(&entry_key(Control(number)))
-                .number("writtenAt", written_at.0)
-                .text("token", VOID)
-                .json("change", &Change::Rules(Vec::new()))
-                .item(),
-            condition: Condition::Absent,
-        };
-        let moved = Fields::of(&head_key())
-            .number("number", last)
-            .number("rules", head.rules.0);
+        let nothing = Change::Rules(Vec::new());
+        let entry = |number| entry_write(Control(number), written_at, VOID, &nothing);
         let mut writes: Vec<Write> = (head.number.0 + 1..=last).map(entry).collect();
-        writes.push(Write::Put {
-            table: Table::Checkpoints,
-            item: moved.item(),
-            condition: stands_at(head),
-        });
+        let moved = Head {
+            number: Control(last),
+            ..head
+        };
+        writes.push(move_write(head, moved));
         writes.extend(audit.clone());
         if attempts.write(writes).await? == WriteOutcome::Written {
             audit = None;

@@ -14,11 +14,13 @@
 //! happened.
 
 mod codes;
+mod import;
 
 use serde_json::json;
 
 pub use codes::{Code, Switch, code_for, code_of, lookup, set_active};
 use codes::{put_code, unchanged};
+pub use import::{ImportRequest, Imported, LINKS_MAX, NewLink, import};
 
 use super::audit;
 use super::awards::{self, Award, AwardKind};
@@ -240,23 +242,16 @@ fn signup_writes(
     link: &Link,
     partitions: u32,
 ) -> Vec<Write> {
-    let change = Change::Link {
-        referee: link.referee.clone(),
-        chain: link.chain.clone(),
+    let mut writes = link_writes(request, link, partitions);
+    writes.push(Write::Check {
+        key: link_key(&seen.referrer),
+        condition: as_it_was(seen.above.as_ref()),
+    });
+    let moved = Head {
+        number: link.control,
+        ..seen.head
     };
-    let mut writes = vec![
-        put_link(link, Condition::Absent),
-        Write::Check {
-            key: link_key(&seen.referrer),
-            condition: as_it_was(seen.above.as_ref()),
-        },
-    ];
-    writes.extend(control::append_writes(
-        seen.head,
-        request.now,
-        &request.token,
-        &change,
-    ));
+    writes.push(control::move_write(seen.head, moved));
     if let Some(code) = &seen.code {
         let counted = Code {
             signups: code.signups + 1,
@@ -264,6 +259,20 @@ fn signup_writes(
         };
         writes.push(put_code(&counted, unchanged(code)));
     }
+    writes
+}
+
+/// What a link brings with it: itself, its entry in the control feed, whose head is moved beside
+/// it, what is owed for it, and an entry of the audit trail.
+fn link_writes(request: &SignupRequest, link: &Link, partitions: u32) -> Vec<Write> {
+    let change = Change::Link {
+        referee: link.referee.clone(),
+        chain: link.chain.clone(),
+    };
+    let mut writes = vec![
+        put_link(link, Condition::Absent),
+        control::entry_write(link.control, request.now, &request.token, &change),
+    ];
     if let AwardPolicy::Pay(points) = request.awards {
         writes.extend(awards::grant_writes(signup_award(link, points), partitions));
         writes.push(awards::check_write(

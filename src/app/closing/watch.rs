@@ -52,6 +52,7 @@ async fn look_for_files(db: &dyn Db, files: &Objects, metrics: &Metrics) {
         Ok(missing) => {
             let count = i64::try_from(missing.len()).unwrap_or(i64::MAX);
             metrics.closing_files_missing.set(count);
+            metrics.closing_files_unchecked.set(0);
             if let Some(first) = missing.first() {
                 tracing::error!(
                     event = "closing.files_missing", missing = count, %first, place = files.place(),
@@ -59,9 +60,12 @@ async fn look_for_files(db: &dyn Db, files: &Objects, metrics: &Metrics) {
                 );
             }
         }
-        Err(error) => tracing::warn!(
-            event = "closing.files_check_failed", %error, place = files.place(),
-            "cannot check whether the files of closed months are there"
-        ),
+        Err(error) => {
+            metrics.closing_files_unchecked.set(1);
+            tracing::warn!(
+                event = "closing.files_check_failed", %error, place = files.place(),
+                "cannot check whether the files of closed months are there"
+            );
+        }
     }
 }

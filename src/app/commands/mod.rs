@@ -30,7 +30,7 @@ pub use badges::{badge_id, not_granted};
 pub use credits::{Booked, CreditError, NewCredit};
 pub use doubts::{Doubt, key_of_undo, reason_of_undo};
 pub use keys::{MadeKey, may_grant};
-pub use referrals::{Link, NewSignup, Referrer, Repeat, SignUpError};
+pub use referrals::{Imported, LINKS_MAX, Link, NewLink, NewSignup, Referrer, Repeat, SignUpError};
 pub use resume::Resumed;
 pub use reversals::{NewReversal, SentReversal};
 pub use votes::{NewVotes, VoterLine, VotesPreview, unknown_proposal};

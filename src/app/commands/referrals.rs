@@ -8,12 +8,15 @@ use crate::app::{CommandError, Refusal, RefusalKind};
 use crate::domain::ids::{Account, check_id};
 use crate::domain::referral::{ReferralCode, SignupRefusal};
 use crate::domain::text::check_reason;
+use crate::domain::time::Millis;
 use crate::ops::random_name;
 use crate::ops::retry::{Backoff, Retry, RetryPolicy};
 use crate::store::db::StoreError;
-use crate::store::referrals::{self, AwardPolicy, Signup, SignupError, SignupRequest, Switch};
+use crate::store::referrals::{
+    self, AwardPolicy, ImportRequest, Signup, SignupError, SignupRequest, Switch,
+};
 
-pub use crate::store::referrals::{Link, Referrer};
+pub use crate::store::referrals::{Imported, LINKS_MAX, Link, NewLink, Referrer};
 
 /// How a signup is tried again whose answer was lost or that the store was too busy for.
 const SIGN_UP_AGAIN: RetryPolicy = RetryPolicy {
@@ -135,11 +138,7 @@ impl Commands {
     /// are those of the rules that are in force now.
     pub async fn sign_up(&self, new: NewSignup) -> Result<Link, SignUpError> {
         let now = self.now();
-        let awards = if new.paid_elsewhere {
-            AwardPolicy::Elsewhere
-        } else {
-            AwardPolicy::Pay(self.queries.rules_needed().await?.at(now).signup())
-        };
+        let awards = self.awards(new.paid_elsewhere, now).await?;
         let request = SignupRequest {
             token: new.repeat.token("signup"),
             referrer: new.referrer,
@@ -171,6 +170,32 @@ impl Commands {
         }
     }
 
+    /// Makes at most [`LINKS_MAX`] links at a time, each once; what became of each. Awards are those
+    /// of the rules that are in force now.
+    pub async fn import_links(
+        &self,
+        links: Vec<NewLink>,
+        paid_elsewhere: bool,
+        by: String,
+    ) -> Result<Vec<Imported>, QueryError> {
+        let now = self.now();
+        let request = ImportRequest {
+            links,
+            now,
+            token: random_name(),
+            awards: self.awards(paid_elsewhere, now).await?,
+            by,
+        };
+        let partitions = self.queries.partitions().posting;
+        let mut retry = Retry::new(self.db().clock(), SIGN_UP_AGAIN);
+        loop {
+            match referrals::import(self.db(), &request, partitions).await {
+                Err(error) if error.is_transient() && retry.again().await => {}
+                imported => return imported.map_err(QueryError::Store),
+            }
+        }
+    }
+
     /// Whether an account is referred by another one already.
     pub async fn is_referred_by(
         &self,
@@ -179,6 +204,14 @@ impl Commands {
     ) -> Result<bool, StoreError> {
         let link = referrals::link_of(self.db(), referee).await?;
         Ok(link.is_some_and(|link| link.chain.first() == Some(referrer)))
+    }
+
+    async fn awards(&self, paid_elsewhere: bool, now: Millis) -> Result<AwardPolicy, QueryError> {
+        if paid_elsewhere {
+            return Ok(AwardPolicy::Elsewhere);
+        }
+        let rules = self.queries.rules_needed().await?;
+        Ok(AwardPolicy::Pay(rules.at(now).signup()))
     }
 }
 

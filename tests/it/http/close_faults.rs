@@ -241,6 +241,54 @@ async fn there_is_nothing_before_the_first_year() {
     }
 }
 
+/// What the metrics say of the files after one look: missing ones, and whether they cannot be looked
+/// for.
+async fn looked(stand: &Stand, files: &Objects) -> (i64, i64) {
+    let (missing, unchecked) = (
+        &stand.metrics.closing_files_missing,
+        &stand.metrics.closing_files_unchecked,
+    );
+    let before = missing.get();
+    unchecked.set(-1);
+    let (trigger, shutdown) = shutdown::channel();
+    let (clock, metrics) = (stand.clock.clone(), stand.metrics.clone());
+    let db = Arc::new(stand.db.clone());
+    let watching = tokio::spawn(watch(db, clock, metrics, Some(files.clone()), shutdown));
+    let start = Instant::now();
+    while unchecked.get() < 0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "nobody looks");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    trigger.shut_down();
+    watching.await.unwrap();
+    if unchecked.get() == 1 {
+        assert_eq!(missing.get(), before, "it says as many as were last seen");
+    }
+    (missing.get(), unchecked.get())
+}
+
+/// A directory in whose place is a link to itself can neither be read nor does it look empty.
+#[tokio::test]
+async fn a_place_that_cannot_be_read_is_reported_until_it_can_be() {
+    let stand = final_stand().await;
+    let directory = tempfile::tempdir().unwrap();
+    let files = Objects::in_directory(directory.path()).unwrap();
+    let closing = on(&stand, &files);
+    let closed = closing.close(month("2026-08"), Some(terms()), "a test");
+    closed.await.unwrap();
+    assert_eq!(looked(&stand, &files).await, (0, 0));
+    let (place, aside) = (
+        directory.path().join("2026-08"),
+        directory.path().join("aside"),
+    );
+    std::fs::rename(&place, &aside).unwrap();
+    std::os::unix::fs::symlink(&place, &place).unwrap();
+    assert_eq!(looked(&stand, &files).await, (0, 1));
+    std::fs::remove_file(&place).unwrap();
+    std::fs::rename(&aside, &place).unwrap();
+    assert_eq!(looked(&stand, &files).await, (0, 0));
+}
+
 #[tokio::test]
 async fn files_that_are_gone_are_counted_until_they_are_there_again() {
     let stand = final_stand().await;
@@ -251,21 +299,7 @@ async fn files_that_are_gone_are_counted_until_they_are_there_again() {
         closed.unwrap();
     }
     let db: Arc<dyn Db> = Arc::new(stand.db.clone());
-    let counted = async || {
-        stand.metrics.closing_files_missing.set(-1);
-        let (trigger, shutdown) = shutdown::channel();
-        let (clock, metrics) = (stand.clock.clone(), stand.metrics.clone());
-        let watch = watch(db.clone(), clock, metrics, Some(files.clone()), shutdown);
-        let watching = tokio::spawn(watch);
-        let start = Instant::now();
-        while stand.metrics.closing_files_missing.get() < 0 {
-            assert!(start.elapsed() < Duration::from_secs(60), "nobody looks");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        trigger.shut_down();
-        watching.await.unwrap();
-        stand.metrics.closing_files_missing.get()
-    };
+    let counted = async || looked(&stand, &files).await.0;
     let missing = async || {
         let missing = missing_files(&*db, &files).await.unwrap();
         let names = missing.iter().map(ToString::to_string);

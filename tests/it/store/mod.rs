@@ -12,6 +12,7 @@ mod denied;
 mod embedded;
 mod faults;
 pub mod feed_rows;
+mod imports;
 mod laws;
 mod objects;
 mod pricing;
