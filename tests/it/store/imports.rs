@@ -126,8 +126,9 @@ fn together_or_one_by_one_the_same_links_are_made() {
             let expected = one_by_one(&alone, &links, awards).await;
             let mut found = Vec::new();
             for links in links.chunks(together) {
-                let imported = import(&shared, &request(links, awards), PARTITIONS);
-                found.extend(imported.await.unwrap().iter().map(in_words));
+                let request = request(links, awards);
+                let imported = import(&shared, &request, PARTITIONS).await.unwrap();
+                found.extend(imported.iter().map(in_words));
             }
             prop_assert_eq!(found, expected);
             prop_assert_eq!(state(&shared).await, state(&alone).await);
