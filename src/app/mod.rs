@@ -8,6 +8,7 @@
 pub mod closing;
 pub mod commands;
 pub mod credential;
+pub mod differences;
 pub mod pieces;
 pub mod queries;
 pub mod words;

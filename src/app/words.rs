@@ -78,6 +78,41 @@ pub fn grouped(number: i128) -> String {
     text
 }
 
+/// A decimal with its thousands apart: `-1,234.5678`. Another text stays as it is.
+pub fn grouped_decimal(text: &str) -> String {
+    let (whole, fraction) = match text.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (text, None),
+    };
+    let (sign, digits) = match whole.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", whole),
+    };
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    match digits.parse::<i128>() {
+        Ok(number) if is_number => {
+            let fraction = fraction.map(|fraction| format!(".{fraction}"));
+            format!("{sign}{}{}", grouped(number), fraction.unwrap_or_default())
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// A decimal with more than two places as a headline: two places, towards zero, and thousands
+/// apart; `None` if it has no more than two.
+pub fn headline(exact: &str) -> Option<String> {
+    let (whole, fraction) = exact.split_once('.')?;
+    let shown = fraction.get(..2).filter(|_| fraction.len() > 2)?;
+    let is_zero = |digits: &str| digits.bytes().all(|byte| matches!(byte, b'0' | b'-'));
+    Some(
+        match (is_zero(whole) && is_zero(shown), exact.starts_with('-')) {
+            (false, _) => grouped_decimal(&format!("{whole}.{shown}")),
+            (true, false) => "< 0.01".to_owned(),
+            (true, true) => "> -0.01".to_owned(),
+        },
+    )
+}
+
 /// A time span: `250 ms`, `3.2 s`, `5 min`, `2 h 5 min`, `3 days 4 h`.
 pub fn span(millis: u64) -> String {
     let (seconds, minutes) = (millis / 1_000, millis / 60_000);
@@ -107,7 +142,7 @@ pub fn tokens(units: &str, decimals: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{grouped, span};
+    use super::{grouped, grouped_decimal, headline, span};
 
     #[test]
     fn thousands_stand_apart() {
@@ -118,6 +153,30 @@ mod tests {
             (-1_234_567, "-1,234,567"),
         ] {
             assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn decimals_keep_every_digit_and_headlines_two() {
+        for (exact, all, short) in [
+            ("0", "0", None),
+            ("12.5", "12.5", None),
+            ("999.99", "999.99", None),
+            ("1234.5", "1,234.5", None),
+            ("1234567.891", "1,234,567.891", Some("1,234,567.89")),
+            (
+                "-1234567.899999",
+                "-1,234,567.899999",
+                Some("-1,234,567.89"),
+            ),
+            ("12.9044", "12.9044", Some("12.90")),
+            ("0.00015", "0.00015", Some("< 0.01")),
+            ("-0.00015", "-0.00015", Some("> -0.01")),
+            ("-0.01000001", "-0.01000001", Some("-0.01")),
+            ("much", "much", None),
+        ] {
+            assert_eq!(grouped_decimal(exact), all);
+            assert_eq!(headline(exact).as_deref(), short, "{exact}");
         }
     }
 

@@ -1,26 +1,36 @@
 //! `tidemark credits` and `tidemark award`.
 
+use std::io::IsTerminal as _;
+
 use serde_json::json;
 
 use super::args::{AwardCommand, CreditsCommand};
 use super::output::{Done, Failure, Out};
+use super::price_import::type_yes;
 use super::session::{Session, by};
-use crate::app::commands::{Adjusted, NewAdjustment, NewCredit};
+use crate::app::commands::{Adjusted, Doubt, NewAdjustment, NewCredit};
 use crate::app::queries::CreditLine;
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
+use crate::ops::config::Config;
 use crate::ops::random_name;
 
 /// Runs `tidemark credits`.
-pub async fn credits(session: &Session, command: &CreditsCommand) -> Done {
+pub async fn credits(session: &Session, config: &Config, command: &CreditsCommand) -> Done {
     match command {
         CreditsCommand::Add {
             user,
             amount,
             key,
             reason,
+            yes,
             json,
         } => {
+            let commands = session.commands();
+            let account = Account::new(AccountKind::User, user).map_err(Failure::refused)?;
+            let above = config.http.ask_above_usd;
+            let doubts = commands.doubts_of_credit(&account, *amount, above).await?;
+            ask(&doubts, *yes)?;
             let new = NewCredit {
                 user: user.clone(),
                 amount: *amount,
@@ -28,7 +38,7 @@ pub async fn credits(session: &Session, command: &CreditsCommand) -> Done {
                 idempotency_key: key.clone().unwrap_or_else(random_name),
                 by: by(),
             };
-            session.commands().add_credit(new).await?;
+            commands.add_credit(new).await?;
             show(session, user, *json).await
         }
         CreditsCommand::Show { user, json } => show(session, user, *json).await,
@@ -68,15 +78,21 @@ async fn show(session: &Session, user: &str, is_json: bool) -> Done {
 }
 
 /// Runs `tidemark award`.
-pub async fn award(session: &Session, command: &AwardCommand) -> Done {
+pub async fn award(session: &Session, config: &Config, command: &AwardCommand) -> Done {
     let AwardCommand::Adjust {
         account,
         points,
         reason,
         key,
+        yes,
         json,
     } = command;
     let account = account.account().map_err(Failure::refused)?;
+    let (commands, above) = (session.commands(), config.http.ask_above_points);
+    let doubts = commands
+        .doubts_of_adjustment(&account, *points, above)
+        .await?;
+    ask(&doubts, *yes)?;
     let key = key.clone().unwrap_or_else(random_name);
     let new = NewAdjustment {
         account: account.clone(),
@@ -85,8 +101,20 @@ pub async fn award(session: &Session, command: &AwardCommand) -> Done {
         idempotency_key: key.clone(),
         by: by(),
     };
-    let adjusted = session.commands().adjust(new).await?;
+    let adjusted = commands.adjust(new).await?;
     report(&account, &key, &adjusted, *json)
+}
+
+/// Prints what is doubtful and, on a terminal, asks. Without a terminal it continues:
+/// scripts of earlier versions keep working.
+fn ask(doubts: &[Doubt], yes: bool) -> Done {
+    for doubt in doubts {
+        eprintln!("note: {doubt}");
+    }
+    if doubts.is_empty() || yes || !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    type_yes("Continue?", "nothing was changed")
 }
 
 fn report(account: &Account, key: &str, adjusted: &Adjusted, is_json: bool) -> Done {

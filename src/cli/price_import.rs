@@ -185,12 +185,17 @@ pub(super) fn confirm(question: &str) -> Done {
              then run with --yes",
         ));
     }
+    type_yes(question, "nothing was published")
+}
+
+/// Goes on only if "yes" is typed; else what did not happen.
+pub(super) fn type_yes(question: &str, otherwise: &str) -> Done {
     eprintln!("{question} Type \"yes\" to continue:");
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     read.map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;
     match answer.trim() {
         "yes" => Ok(()),
-        _ => Err(Failure::refused("nothing was published")),
+        _ => Err(Failure::refused(otherwise)),
     }
 }

@@ -200,9 +200,9 @@ fn no_data(data: &DataDir) -> Failure {
     ))
 }
 
-/// Who runs this command, for audit entries.
+/// Who runs this command, for audit entries: the operating system's user, which no environment
+/// variable changes.
 pub fn by() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    let user = user.unwrap_or_else(|_| "unknown".to_owned());
-    format!("{user} (tidemark command)")
+    let uid = rustix::process::getuid().as_raw();
+    format!("uid {uid} (tidemark command)")
 }

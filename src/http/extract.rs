@@ -334,7 +334,8 @@ pub fn new_account(kind: AccountKind, id: &str) -> Result<Account, Problem> {
     account(kind, id)
 }
 
-fn invalid_id(error: &IdError) -> Problem {
+/// The id, or the kind, of an account is none.
+pub fn invalid_id(error: &IdError) -> Problem {
     let why = format!("the id: {error}");
     Problem::new(StatusCode::BAD_REQUEST, "invalid_id", why)
 }

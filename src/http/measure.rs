@@ -22,7 +22,7 @@ use crate::ops::random_name;
 use crate::ops::traces;
 
 /// Names a request, in its answer and in our log.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 64;
 
 #[derive(Clone)]

@@ -41,6 +41,7 @@ mod body;
 mod budget;
 mod caller;
 mod connections;
+mod cors;
 mod decoding;
 mod dependencies;
 mod docs;
@@ -230,10 +231,11 @@ struct Described {
 
 /// Every route.
 pub fn router(service: ApiState, hosts: Hosts) -> Router {
-    let (open, closed) = (open_routes(), closed_routes());
-    let document = described(&open, &closed);
+    let open = open_routes();
+    let document = described(&open, &closed_routes());
     let (open, _) = open.split_for_parts();
-    let (closed, _) = closed.split_for_parts();
+    let (keyed, _) = keyed_routes().split_for_parts();
+    let (accounts, _) = accounts::routes().split_for_parts();
     let (identity, _) = identity_routes().split_for_parts();
     let (badges, _) = badges::routes().split_for_parts();
     let (published, _) = published_routes().split_for_parts();
@@ -245,8 +247,22 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
             .expect("a document of texts always serialises")
             .into(),
     };
-    let routes = closed
+    let made_with = pages::made_with(&service, hosts);
+    let (of_paths, of_methods) = (made_with.clone(), made_with.clone());
+    let accounts = accounts.layer(guard.clone());
+    // Outside of the guard: browsers ask first without a key.
+    let accounts = match cors::layer(&service.config.cors_origins) {
+        Some(cors) => {
+            // Within the layer, or browsers would be told that OPTIONS is no method.
+            let of_methods = made_with.clone();
+            let no_form = move |request: Request| no_form_here(of_methods, request);
+            accounts.method_not_allowed_fallback(no_form).layer(cors)
+        }
+        None => accounts,
+    };
+    let routes = keyed
         .layer(guard)
+        .merge(accounts)
         .with_state(service.clone())
         .merge(open.with_state(service.operator.clone()))
         .merge(identity.with_state(service.clone()))
@@ -254,9 +270,9 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
         .merge(published.with_state(service.clone()))
         .merge(governance.with_state(service.clone()))
         .merge(document_routes().split_for_parts().0.with_state(described))
-        .merge(pages::router(&service, hosts))
-        .fallback(no_page_here)
-        .method_not_allowed_fallback(no_such_method);
+        .merge(pages::router(made_with))
+        .fallback(move |request: Request| no_page_here(of_paths, request))
+        .method_not_allowed_fallback(move |request: Request| no_form_here(of_methods, request));
     let routes = match hosts {
         Hosts::Loopback => {
             let public = service.config.public_origin.clone();
@@ -276,8 +292,11 @@ pub fn router_without_metrics(service: ApiState, hosts: Hosts) -> Router {
 
 async fn hide_metrics(request: Request, next: Next) -> Response {
     match request.uri().path() == "/metrics" {
-        true => hardened(no_page_here(request).await),
         false => next.run(request).await,
+        true if pages::is_for_people(&request) => {
+            hardened(pages::of_problem(&nothing_here().await))
+        }
+        true => hardened(nothing_here().await.into_response()),
     }
 }
 
@@ -342,10 +361,14 @@ fn document_routes() -> OpenApiRouter<Described> {
 
 /// Everybody needs a key for these.
 fn closed_routes() -> OpenApiRouter<ApiState> {
+    keyed_routes().merge(accounts::routes())
+}
+
+/// Those of them that no page of another origin asks.
+fn keyed_routes() -> OpenApiRouter<ApiState> {
     ingest::routes()
         .routes(routes!(internal::overview))
         .routes(routes!(internal::records))
-        .merge(accounts::routes())
         .merge(admin::routes())
 }
 
@@ -387,23 +410,27 @@ async fn nothing_here() -> Problem {
 }
 
 /// The same, as a page for people.
-async fn no_page_here(request: Request) -> Response {
+async fn no_page_here(made_with: pages::Pages, request: Request) -> Response {
     if pages::is_for_people(&request) {
-        return pages::no_such_page();
+        return pages::no_page(&made_with, request, StatusCode::NOT_FOUND).await;
     }
     nothing_here().await.into_response()
 }
 
-async fn no_such_method(request: Request) -> Response {
+/// That a route does not take a method, as a page for people.
+async fn no_form_here(made_with: pages::Pages, request: Request) -> Response {
     if pages::is_for_people(&request) {
-        return pages::no_such_method();
+        return pages::no_page(&made_with, request, StatusCode::METHOD_NOT_ALLOWED).await;
     }
+    no_such_method().await.into_response()
+}
+
+async fn no_such_method() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
         "this route does not accept the method; /docs lists the methods of each route",
     )
-    .into_response()
 }
 
 /// Metrics, as Prometheus reads them.

@@ -27,10 +27,12 @@ pub struct Entry {
 }
 
 /// A page of entries, newest first.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     /// The entries.
     pub entries: Vec<Entry>,
+    /// The key of each entry: what `before` takes for a page of the entries before it.
+    pub keys: Vec<String>,
     /// Where the next page begins, if there is one.
     pub next: Option<String>,
 }
@@ -65,27 +67,55 @@ pub fn write(entry: &Entry) -> Write {
 
 /// Entries before `before` (a page's `next`; `None`: the newest), newest first, at most `limit`.
 pub async fn page(db: &dyn Db, before: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+    page_between(db, None, None, before, limit).await
+}
+
+/// The same, of entries from an instant on, and before another one.
+pub async fn page_between(
+    db: &dyn Db,
+    from: Option<Millis>,
+    until: Option<Millis>,
+    before: Option<&str>,
+    limit: usize,
+) -> Result<Page, StoreError> {
+    // Keys begin with the instant, whose text sorts as it does; a '#' follows, so that no key equals
+    // an instant. Every key lies between "0" and ":".
+    let first = from.map_or_else(|| "0".to_owned(), |at| at.to_string());
+    let last = until.map_or_else(|| ":".to_owned(), |at| at.to_string());
+    // DynamoDB refuses a range that ends before it begins, and a start outside of the range.
+    let before = before.filter(|item| *item <= last.as_str());
+    if first > last || before.is_some_and(|item| item < first.as_str()) {
+        return Ok(Page::default());
+    }
+    let range = match (from, until) {
+        (None, None) => RangeFilter::All,
+        _ => RangeFilter::Between(first, last),
+    };
     let after = before.map(|item| key(item).item());
     let wanted = u32::try_from(limit).unwrap_or(u32::MAX);
     let query = Query {
         table: Table::Checkpoints,
         index: false,
         hash: PARTITION.to_owned(),
-        range: RangeFilter::All,
+        range,
         descending: true,
         limit: Some(wanted),
         after,
     };
     let page = db.query(&query).await?;
     let entries = page.items.iter().map(read);
-    let next = page.next.as_ref().and_then(|last| match last.get("item") {
-        Some(Attr::S(item)) => Some(item.clone()),
-        _ => None,
-    });
     Ok(Page {
         entries: entries.collect::<Result<Vec<Entry>, StoreError>>()?,
-        next,
+        keys: page.items.iter().filter_map(name_of).collect(),
+        next: page.next.as_ref().and_then(name_of),
     })
+}
+
+fn name_of(item: &Item) -> Option<String> {
+    match item.get("item") {
+        Some(Attr::S(name)) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 /// The entries of an action at one moment.

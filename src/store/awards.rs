@@ -21,6 +21,7 @@ mod adjustments;
 
 pub use adjustments::{
     ADJUSTED_MAX, ADJUSTMENT_MAX, Adjustment, AdjustmentError, Granted, adjustment, adjustment_of,
+    check_adjustment,
 };
 
 use std::collections::BTreeSet;

@@ -122,9 +122,7 @@ pub async fn add(db: &dyn Db, user: &str, entry: &CreditEntry) -> Result<Added, 
 
 /// [`add`], which says whether the entry stood there before.
 pub async fn book(db: &dyn Db, user: &str, entry: &CreditEntry) -> Result<Booked, CreditError> {
-    check("user", user)?;
-    check("idempotency key", &entry.idempotency_key)?;
-    check_reason(&entry.reason)?;
+    check_texts(user, &entry.idempotency_key, &entry.reason)?;
     let keys = [balance_key(user), entry_key(user, &entry.idempotency_key)];
     let mut attempts = Attempts::new(db);
     let mut has_tried = false;
@@ -161,6 +159,23 @@ fn same(entry: &CreditEntry, before: CreditEntry) -> Result<Millis, CreditError>
         reason: before.reason,
         at: before.at,
     })
+}
+
+/// Refuses what no entry may be, without the store: before a person is asked to confirm it.
+pub fn check_entry(
+    user: &str,
+    idempotency_key: &str,
+    reason: &str,
+    amount: Money,
+) -> Result<(), CreditError> {
+    check_texts(user, idempotency_key, reason)?;
+    check_amount(amount)
+}
+
+fn check_texts(user: &str, idempotency_key: &str, reason: &str) -> Result<(), CreditError> {
+    check("user", user)?;
+    check("idempotency key", idempotency_key)?;
+    Ok(check_reason(reason)?)
 }
 
 /// What one entry may move. What was added before under its key is not asked.

@@ -245,6 +245,8 @@ impl UsageCursor {
 pub struct UsagePage {
     /// Requests, in order of their time; may be fewer than asked for also where there are more.
     pub lines: Vec<UsageRow>,
+    /// Behind each of them: where a page begins that goes on from there.
+    pub ends: Vec<UsageCursor>,
     /// Where the next page begins, if there is one.
     pub next: Option<UsageCursor>,
 }
@@ -286,8 +288,19 @@ pub async fn page_of_day(
     rows.truncate(limit);
     let last = rows.last().filter(|_| has_more);
     let next = last.and_then(|row| UsageCursor::of_range(&row.key.range));
-    let lines = VoidChunks::of(db).await?.read_alive(rows, now)?;
-    Ok(UsagePage { lines, next })
+    let void = VoidChunks::of(db).await?;
+    let (mut lines, mut ends) = (Vec::new(), Vec::new());
+    for row in rows {
+        // The sort key of every event's row is a cursor; what is none holds no event.
+        let Some(end) = UsageCursor::of_range(&row.key.range) else {
+            continue;
+        };
+        for line in void.read_alive(vec![row], now)? {
+            lines.push(line);
+            ends.push(end.clone());
+        }
+    }
+    Ok(UsagePage { lines, ends, next })
 }
 
 /// The last requests of a user's day, at most `limit`, newest first. Reads so many rows of each of

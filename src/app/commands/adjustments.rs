@@ -23,6 +23,17 @@ pub struct NewAdjustment {
     pub by: String,
 }
 
+impl NewAdjustment {
+    /// Refuses what cannot be booked whatever the store holds.
+    pub fn check(&self) -> Result<(), CommandError> {
+        Ok(awards::check_adjustment(
+            &self.idempotency_key,
+            &self.reason,
+            self.points,
+        )?)
+    }
+}
+
 /// A correction that was made under an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adjusted {

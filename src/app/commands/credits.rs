@@ -21,6 +21,13 @@ pub struct NewCredit {
     pub by: String,
 }
 
+impl NewCredit {
+    /// Refuses what cannot be added whatever the store holds.
+    pub fn check(&self) -> Result<(), CreditError> {
+        credits::check_entry(&self.user, &self.idempotency_key, &self.reason, self.amount)
+    }
+}
+
 impl Commands {
     /// Adds credit once per user and idempotency key.
     pub async fn add_credit(&self, new: NewCredit) -> Result<Booked, CreditError> {

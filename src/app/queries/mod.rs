@@ -37,6 +37,7 @@ mod rejects;
 mod replay;
 mod rules;
 mod rules_cache;
+mod search;
 mod seasons;
 mod sent_rejects;
 mod set_aside;
@@ -53,7 +54,7 @@ pub use adjustments::AwardInfo;
 pub use analytics::{
     ActiveDay, Analytics, Funnel, MOVERS_MAX, Mover, PerKind, ServiceSum, compute, keep,
 };
-pub use audit::{AuditEntry, AuditPage};
+pub use audit::{AuditEntry, AuditFilter, AuditPage};
 pub use audits::{ArchivedPart, AuditFinding, AuditProgress, AuditReport};
 pub use badges::{BadgeAddress, BadgeLine, BadgeList, BadgeWithGrant, PublicKey, words_of};
 pub use bytes_text::BytesText;
@@ -90,12 +91,16 @@ pub use rules::{
     json_of, known_rule, price_of, to_come,
 };
 pub use rules_cache::RULES_CACHE_TTL;
+pub use search::{AccountTrace, FoundAccount, SearchResult, id_of_pasted_key};
 pub use seasons::{SeasonBoards, SeasonError, SeasonPlace, season_boards};
 pub use sent_rejects::{PageStart, SentBy, SentReject, SentRejectDetail, SentRejectPage};
 pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
-pub use usage::{CompletionOfRequest, ReversalOfRequest, UsageCursor, UsageLine, UsageOfDay};
+pub use usage::{
+    CompletionOfRequest, ReversalOfRequest, StatusFilter, UsageCursor, UsageFilter, UsageLine,
+    UsageOfDay,
+};
 pub use votes::{ComputedVotes, VOTERS_MAX, VotesError, VotesPage, VotesView, WeightTable};
 pub use wallets::{WalletChangeView, WalletView};
 pub use what_if::{ChangedValue, SampledWeek, WhatIf};

@@ -1,5 +1,7 @@
 //! Usage: the requests of a user's day.
 
+use std::str::FromStr;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -15,6 +17,72 @@ pub use crate::store::usage_list::UsageCursor;
 /// Most days that are looked at for the last requests: each is a query of each of its partition
 /// keys.
 const DAYS_MAX: usize = 7;
+
+/// Most requests that are looked at for one page of a filter.
+const LOOKED_MAX: usize = 2_000;
+/// How many of them are read at a time.
+const READ_TOGETHER: usize = 500;
+
+/// Which requests of a day.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageFilter {
+    /// A part of the report's id.
+    pub id: Option<String>,
+    /// A part of the model's name, whatever its case.
+    pub model: Option<String>,
+    /// Its HTTP status.
+    pub status: Option<StatusFilter>,
+}
+
+impl UsageFilter {
+    fn takes(&self, line: &UsageLine) -> bool {
+        let model = || line.model.as_deref().unwrap_or_default().to_lowercase();
+        let has_model = |part: &String| model().contains(&part.to_lowercase());
+        self.id
+            .as_ref()
+            .is_none_or(|part| line.id.contains(part.as_str()))
+            && self.model.as_ref().is_none_or(has_model)
+            && self
+                .status
+                .is_none_or(|status| status.takes(line.status_code))
+    }
+}
+
+/// A status, or a hundred of them: `503`, `5xx`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusFilter {
+    /// This one.
+    One(u16),
+    /// Those that begin with this digit.
+    Class(u16),
+}
+
+impl StatusFilter {
+    fn takes(self, status: u16) -> bool {
+        match self {
+            StatusFilter::One(one) => status == one,
+            StatusFilter::Class(class) => status / 100 == class,
+        }
+    }
+}
+
+/// The text is not a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an HTTP status such as 503 or 5xx")]
+pub struct NotAStatus;
+
+impl FromStr for StatusFilter {
+    type Err = NotAStatus;
+    fn from_str(text: &str) -> Result<StatusFilter, NotAStatus> {
+        let text = text.to_lowercase();
+        if let Some(class) = text.strip_suffix("xx") {
+            let class = class.parse().ok().filter(|class| (1..=9).contains(class));
+            return class.map(StatusFilter::Class).ok_or(NotAStatus);
+        }
+        let one = text.parse().ok().filter(|one| (100..=999).contains(one));
+        one.map(StatusFilter::One).ok_or(NotAStatus)
+    }
+}
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -215,23 +283,49 @@ pub struct UsageOfDay {
 }
 
 impl Queries {
-    /// A page of a user's day. Empty where usage rows are switched off, and for days of which they
-    /// have expired.
+    /// A page of a user's day: those requests that the filter takes. Empty where usage rows are
+    /// switched off, and for days of which they have expired. With a filter, at most 2,000 requests
+    /// are looked at.
     pub async fn usage_page(
         &self,
         user: &Account,
         day: Day,
-        after: Option<&UsageCursor>,
+        filter: &UsageFilter,
+        after: Option<UsageCursor>,
         limit: usize,
         now: Millis,
     ) -> Result<UsageOfDay, QueryError> {
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let page = usage_list::page_of_day(self.db(), user.id(), day, after, limit, now).await?;
+        let is_filtered = *filter != UsageFilter::default();
+        let together = if is_filtered { READ_TOGETHER } else { limit };
+        let wanted = u32::try_from(together).unwrap_or(u32::MAX);
+        let (mut requests, mut next) = (Vec::new(), after);
+        let mut looked = 0;
+        'pages: loop {
+            let read =
+                usage_list::page_of_day(self.db(), user.id(), day, next.as_ref(), wanted, now);
+            let page = read.await?;
+            looked += together;
+            let mut found = lines(page.lines).into_iter().zip(page.ends).peekable();
+            while let Some((line, end)) = found.next() {
+                if filter.takes(&line) {
+                    requests.push(line);
+                }
+                if requests.len() == limit {
+                    let has_more = found.peek().is_some() || page.next.is_some();
+                    next = has_more.then_some(end);
+                    break 'pages;
+                }
+            }
+            next = page.next;
+            if !is_filtered || next.is_none() || looked >= LOOKED_MAX {
+                break;
+            }
+        }
         Ok(UsageOfDay {
             user_id: user.id().to_owned(),
             day,
-            requests: lines(page.lines),
-            next: page.next.map(|next| next.to_string()),
+            requests,
+            next: next.map(|next| next.to_string()),
         })
     }
 

@@ -349,6 +349,9 @@ pub enum CreditsCommand {
         /// Reason, kept in the audit entry.
         #[arg(long, default_value = "added by tidemark credits add")]
         reason: String,
+        /// Do not ask about an unknown user or a large amount. Without a terminal it never asks.
+        #[arg(long)]
+        yes: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -383,6 +386,9 @@ pub enum AwardCommand {
         /// Idempotency key: repeating the command with the same key counts once [default: random].
         #[arg(long)]
         key: Option<String>,
+        /// Do not ask about an unknown account or a large amount. Without a terminal it never asks.
+        #[arg(long)]
+        yes: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,

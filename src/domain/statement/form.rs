@@ -130,6 +130,21 @@ impl Statement {
         i128::from(self.outcomes.successful) - i128::from(self.reversed_late)
     }
 
+    /// Its requests with any other status, such as 404 or 429: a client's fault, which is neither a
+    /// success nor a failure.
+    pub fn others(&self) -> u64 {
+        let Outcomes {
+            requests,
+            successful,
+            failed,
+        } = self.outcomes;
+        // Those of days of this month are no longer among the successful ones.
+        let reversed = self.reversed.saturating_sub(self.reversed_late);
+        [successful, failed, reversed]
+            .into_iter()
+            .fold(requests, u64::saturating_sub)
+    }
+
     /// The amounts that make up the total, by their names in the JSON form.
     pub fn parts(&self) -> [(&'static str, Points); 6] {
         let [first, second] = match self.earned {

@@ -7,13 +7,15 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{OfMonth, PAGE_DEFAULT, PAGE_MAX};
-use crate::app::queries::{StatementDoc, StreakView, UsageCursor, UsageOfDay};
+use crate::app::queries::{
+    StatementDoc, StatusFilter, StreakView, UsageCursor, UsageFilter, UsageOfDay,
+};
 use crate::domain::ids::AccountKind;
 use crate::domain::statement::Statement;
 use crate::domain::time::Day;
 use crate::http::ApiState;
 use crate::http::caller::Caller;
-use crate::http::extract::{PathParams, QueryParams, account, page_entries};
+use crate::http::extract::{PathParams, QueryParams, account, bad_query, page_entries};
 use crate::http::problem::Problem;
 
 /// A user's statement of a month.
@@ -71,12 +73,19 @@ pub(super) struct OfDay {
     /// The `next` of the page before.
     #[param(example = "2026-11-22T07:01:02.123Z_0123456789abcdef0123456789abcdef")]
     after: Option<String>,
+    /// Only requests whose id contains this text.
+    id: Option<String>,
+    /// Only requests whose model's name contains this text, regardless of case.
+    model: Option<String>,
+    /// Only requests with this HTTP status, such as 503, or 5xx.
+    status: Option<String>,
 }
 
 /// A user's requests of a day, in order of their time: what each was, and what it was rated at.
 ///
 /// Kept for 35 days, and empty where the service keeps none (`pipeline.usage_rows`). A page may be
-/// shorter than asked for; there is more as long as it has a `next`.
+/// shorter than asked for; there is more as long as it has a `next`. With `id`, `model` or `status`,
+/// at most 2,000 requests are searched for one page.
 #[utoipa::path(get, path = "/api/users/{userId}/usage", tag = "accounts",
     security(("key" = ["account:user:{userId}"]), ("key" = ["admin:read"])),
     params(("userId" = String, Path, description = "The user.", example = "alice"), OfDay),
@@ -91,12 +100,22 @@ pub(super) async fn usage(
     caller.must_read(&user)?;
     let limit = page_entries(asked.limit, PAGE_DEFAULT, PAGE_MAX)?;
     let after = asked.after.as_deref().map(cursor).transpose()?;
+    let filter = UsageFilter {
+        id: asked.id,
+        model: asked.model,
+        status: asked.status.as_deref().map(status).transpose()?,
+    };
     let now = service.clock.now();
     let day = asked.day.unwrap_or_else(|| now.day());
     let page = service
         .queries
-        .usage_page(&user, day, after.as_ref(), limit, now);
+        .usage_page(&user, day, &filter, after, limit, now);
     Ok(Json(page.await?))
+}
+
+fn status(text: &str) -> Result<StatusFilter, Problem> {
+    text.parse()
+        .map_err(|error| bad_query(format!("status is {error}")))
 }
 
 fn cursor(text: &str) -> Result<UsageCursor, Problem> {

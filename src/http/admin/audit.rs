@@ -5,7 +5,8 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::app::queries::AuditPage;
+use super::At;
+use crate::app::queries::{AuditFilter, AuditPage};
 use crate::domain::ids::check_id;
 use crate::http::ApiState;
 use crate::http::caller::{AdminRead, May};
@@ -24,9 +25,23 @@ pub(super) struct AuditQuery {
     before: Option<String>,
     /// Maximum number: 50 by default, up to 500.
     limit: Option<u32>,
+    /// Only entries whose actor contains this text, regardless of case: a key's id or name, a
+    /// command's user.
+    actor: Option<String>,
+    /// Only entries whose subject contains this text, regardless of case: a key, a rule, an account.
+    subject: Option<String>,
+    /// Only entries of this action, or whose action begins with it: `credits.add`, `credits`.
+    action: Option<String>,
+    /// Only entries from this instant on, such as 2026-11-01T00:00:00Z.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<At>,
+    /// Only entries before this instant.
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<At>,
 }
 
-/// Who changed what, when and why: newest first.
+/// Who changed what, when and why: newest first. With a filter, a page can have few entries or none
+/// although it has a `next`: at most 5,000 entries are searched for one page.
 #[utoipa::path(get, path = "/api/admin/audit", tag = "admin", security(("key" = ["admin:read"])), params(AuditQuery),
     responses((status = 200, description = "A page of the audit trail.", body = AuditPage)))]
 pub(super) async fn list(
@@ -43,5 +58,13 @@ pub(super) async fn list(
     }
     let limit = page_entries(wanted.limit, ENTRIES_DEFAULT, ENTRIES_MAX)?;
     let before = wanted.before.as_deref();
-    Ok(Json(service.queries.audit_page(before, limit).await?))
+    let filter = AuditFilter {
+        actor: wanted.actor.filter(|text| !text.is_empty()),
+        subject: wanted.subject.filter(|text| !text.is_empty()),
+        action: wanted.action.filter(|text| !text.is_empty()),
+        from: wanted.from.map(|At(at)| at),
+        until: wanted.until.map(|At(at)| at),
+    };
+    let page = service.queries.audit_page(&filter, before, limit);
+    Ok(Json(page.await?))
 }

@@ -28,8 +28,11 @@ mod requests;
 mod reversals;
 mod rewards;
 mod rules;
+mod search;
 mod seasons;
 mod set_aside;
+
+pub(super) use search::TEXT_CHARS_MAX;
 
 /// Every route under `/api/admin`.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
@@ -46,6 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(audit::list))
+        .routes(routes!(search::search))
         .routes(routes!(audits::show))
         .routes(routes!(analytics::show))
         .routes(routes!(exports::file))

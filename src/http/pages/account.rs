@@ -6,10 +6,12 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::admin::{adjustments, find};
 use super::subject::Subject;
 use super::visitor::{PathAccount, Visitor};
-use super::words::{account_path, instant, season};
-use super::{Pages, badges, frame, provider, referrals, user, wallet};
+use super::words::{account_path, encoded, instant, season};
+use super::{Pages, badges, frame, provider, referrals, requests, user, wallet};
+use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Month;
 use crate::http::extract::QueryParams;
@@ -49,6 +51,16 @@ pub(super) async fn respond(
     asking: &AccountQuery,
     refused: Option<&referrals::RefusedCode>,
 ) -> Result<Response, Problem> {
+    // Who looks at an account of their own sees that it has nothing yet. Admins mistype ids.
+    let is_own = visitor.accounts().contains(&&account);
+    let queries = &pages.service.queries;
+    if !is_own
+        && queries.traces_of(&account).await?.is_empty()
+        // Its first usage may wait behind a halted partition; the page says so.
+        && queries.stands_still(&account).await?.is_none()
+    {
+        return Ok(find::no_such_account(visitor, &account));
+    }
     let subject = Subject::read(pages, account, asking.month).await?;
     let live = match subject.account.kind {
         AccountKind::User => user::live(pages, visitor, &subject).await?,
@@ -83,6 +95,7 @@ async fn page(
     let get = is_open.then_some(&here);
     Ok(html! {
         (head(subject, &path))
+        @if visitor.may(&Scope::AdminRead) { (admin_links(&subject.account)) }
         (season(&subject.rules))
         @if let Some(text) = said(&asking.done) { (frame::done(text)) }
         p #stale .note.bad role="status" hidden { "These numbers may be out of date: the service is not responding." }
@@ -108,6 +121,19 @@ async fn standstill(pages: &Pages, account: &Account) -> Result<Option<Markup>, 
             }
         }
     }))
+}
+
+/// What admins do with an account.
+fn admin_links(account: &Account) -> Markup {
+    html! {
+        p .help {
+            a href=(adjustments::path_of(account)) { "Adjustments" }
+            @if account.kind == AccountKind::User {
+                " · " a href=(format!("/admin/credits?user={}", encoded(account.id()))) { "Credits" }
+                " · " a href=(requests::path_of(account)) { "Requests" }
+            }
+        }
+    }
 }
 
 fn head(subject: &Subject, path: &str) -> Markup {

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::words::counted;
+use super::words::{counted, number};
 use crate::domain::statement::DayLine;
 use crate::domain::time::{Day, Month};
 
@@ -53,18 +53,18 @@ pub(super) fn per_day(month: Month, days: &[(Day, DayLine)]) -> Markup {
             @if days.is_empty() {
                 p .empty { "No points in this month." }
             } @else {
-                p .axis { (highest) }
+                p .axis { (number(highest)) }
                 svg viewBox=(view) preserveAspectRatio="none" role="img" aria-label="Points per day, as bars; the table of days below has the numbers" {
                     @for (day, line) in days {
                         @let (top, height) = bar(line.points.0, highest.0, lowest.0);
                         @let left = (i64::from(day.of_month()) - 1) * DAY + GAP / 2;
                         rect .down[line.points.0 < 0] x=(left) y=(top) width=(DAY - GAP) height=(height) {
-                            title { (day) ": " (line.points) " points, " (counted(line.outcomes.requests, "request")) }
+                            title { (day) ": " (number(line.points)) " points, " (counted(line.outcomes.requests, "request")) }
                         }
                     }
                 }
                 div .days aria-hidden="true" { span { "1" } span { (count / 2 + 1) } span { (count) } }
-                @if lowest.0 < 0 { p .axis { "lowest: " (lowest) } }
+                @if lowest.0 < 0 { p .axis { "lowest: " (number(lowest)) } }
                 (table(days))
             }
         }
@@ -89,11 +89,11 @@ fn table(days: &[(Day, DayLine)]) -> Markup {
                         @for (day, line) in days.iter().rev() {
                             tr {
                                 th scope="row" { (day) }
-                                td .n data-label="Points" { (line.points) }
-                                td .n data-label="Requests" { (line.outcomes.requests) }
-                                td .n data-label="Successful" { (line.outcomes.successful) }
-                                td .n data-label="Failed" { (line.outcomes.failed) }
-                                td .n data-label="Streak" { (line.streak) }
+                                td .n data-label="Points" { (number(line.points)) }
+                                td .n data-label="Requests" { (number(line.outcomes.requests)) }
+                                td .n data-label="Successful" { (number(line.outcomes.successful)) }
+                                td .n data-label="Failed" { (number(line.outcomes.failed)) }
+                                td .n data-label="Streak" { (number(line.streak)) }
                             }
                         }
                     }

@@ -119,6 +119,18 @@ async fn forward(mut request: Request, visitor: Visitor, next: Next) -> Response
     next.run(request).await
 }
 
+/// Who asks for what is no page, for the head of the page that says so; `None` where that cannot be
+/// found out soon.
+pub(super) async fn visitor_of(pages: &Pages, parts: &Parts) -> Option<Visitor> {
+    let identify = async {
+        let seal = pages.seal().await.ok()?;
+        let identified = known(pages, &seal, parts).await.ok()?;
+        Some(identified.visitor)
+    };
+    let within = pages.answer_within(&Method::GET);
+    tokio::time::timeout(within, identify).await.ok().flatten()
+}
+
 async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Identified, Problem> {
     let service = &pages.service;
     let here = parts.uri.path_and_query().map_or("/", |here| here.as_str());

@@ -9,7 +9,9 @@ use serde::Deserialize;
 use super::Pages;
 use super::frame;
 use super::visitor::Visitor;
-use super::words::{account_path, encoded, instant as written, month_word, season, shortened};
+use super::words::{
+    account_path, counted, encoded, instant as written, month_word, number, season, shortened,
+};
 use crate::app::queries::{LeaderboardPage, Place};
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
@@ -74,11 +76,13 @@ pub(super) async fn show(
                 }
             }
         }
-        @for (account, rank) in &mine { (own_place(account, *rank, page.kept, &here)) }
+        @for (account, rank) in &mine {
+            @if page.kept > 0 { (own_place(account, *rank, page.kept, &here)) }
+        }
         div #live hx-get=(here(wanted.after)) hx-trigger="every 15s" hx-select="#live" hx-swap="outerHTML" {
             section .card aria-label="Places" {
                 @if page.places.is_empty() && wanted.after > 0 {
-                    p .empty { "No more places are kept: " (page.kept) " in " (month_word(month)) "." }
+                    p .empty { "No more places are kept: " (number(page.kept)) " in " (month_word(month)) "." }
                 } @else if page.places.is_empty() {
                     p .empty { "No account has points in " (month_word(month)) " yet." }
                 } @else {
@@ -92,7 +96,10 @@ pub(super) async fn show(
                 @if let Some(next) = page.next { a .button.second rel="next" href=(here(next)) { "After" } }
             }
         }
-        p .help { "By points, awards included. " (page.kept) " places are kept and exact; there is no order beyond them." }
+        p .help {
+            "By points, awards included."
+            @if page.kept > 0 { " " (counted(page.kept, "place")) " kept, all exact; there is no order beyond them." }
+        }
     };
     Ok(frame::page(&visitor, "Leaderboard", &body))
 }
@@ -166,10 +173,10 @@ fn own_place(
             strong { (account.id()) }
             @match rank {
                 Some(rank) => {
-                    " has place " strong { (rank) } ". "
+                    " has place " strong { (number(rank)) } ". "
                     a href=(here((rank - 1) / PLACES as u64 * PLACES as u64)) { "Show it" }
                 }
-                None => { " is not in the top " (kept) "." }
+                None => { " is not in the top " (number(kept)) "." }
             }
         }
     }
@@ -194,7 +201,7 @@ fn places(visitor: &Visitor, page: &LeaderboardPage) -> Markup {
                 @for place in &page.places {
                     @let mine = is_own(place);
                     tr .mine[mine] {
-                        td .n.rank { (place.rank) }
+                        td .n.rank { (number(place.rank)) }
                         th scope="row" {
                             @if is_admin {
                                 a href=(account_path(&Account::of_checked(place.kind, &place.id))) { (place.id) }
@@ -204,7 +211,7 @@ fn places(visitor: &Visitor, page: &LeaderboardPage) -> Markup {
                                 (shortened(&place.id))
                             }
                         }
-                        td .n { (place.total) }
+                        td .n { (number(place.total)) }
                     }
                 }
             }

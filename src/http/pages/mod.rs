@@ -47,6 +47,7 @@ mod provider;
 mod referral_forms;
 mod referrals;
 mod request;
+mod requests;
 mod seal;
 mod sign_in;
 mod subject;
@@ -230,6 +231,12 @@ fn pages(made_with: Option<Pages>) -> Table {
         )
         .add(
             M::GET,
+            "/users/{id}/requests",
+            Read(User),
+            get(requests::show),
+        )
+        .add(
+            M::GET,
             "/providers/{id}/request",
             Read(Provider),
             get(request::show),
@@ -265,7 +272,7 @@ fn pages(made_with: Option<Pages>) -> Table {
             post(admin::requests::reverse),
         )
         .add(M::GET, "/admin", AdminRead, get(admin::show))
-        .add(M::GET, "/admin/find", AdminRead, get(admin::find))
+        .add(M::GET, "/admin/find", AdminRead, get(admin::find::show))
         .add(M::GET, "/admin/rules", AdminRead, get(admin::rules::list))
         .add(
             M::GET,
@@ -408,6 +415,31 @@ fn pages(made_with: Option<Pages>) -> Table {
             post(admin::governance::preview),
         )
         .add(M::GET, "/admin/audit", AdminRead, get(admin::audit::show))
+        .add(
+            M::GET,
+            "/admin/adjustments",
+            AdminRead,
+            get(admin::adjustments::show),
+        )
+        .add(
+            M::POST,
+            "/admin/adjustments",
+            AdminWrite,
+            post(admin::adjustments::adjust),
+        )
+        .add(M::GET, "/admin/keys", AdminRead, get(admin::keys::list))
+        .add(
+            M::POST,
+            "/admin/keys",
+            AdminWrite,
+            post(admin::keys::create),
+        )
+        .add(
+            M::POST,
+            "/admin/keys/revoke",
+            AdminWrite,
+            post(admin::keys::revoke),
+        )
 }
 
 /// Every page and target of a form, for who wants to try them all.
@@ -415,8 +447,8 @@ pub fn page_routes() -> Vec<PageRoute> {
     pages(None).routes()
 }
 
-/// The pages, with their style sheet and scripts.
-pub(super) fn router(service: &ApiState, hosts: Hosts) -> Router {
+/// What the pages of a service are made with.
+pub(super) fn made_with(service: &ApiState, hosts: Hosts) -> Pages {
     let origin = &service.config.public_origin;
     let cookies = Cookies {
         secure: match origin {
@@ -424,10 +456,14 @@ pub(super) fn router(service: &ApiState, hosts: Hosts) -> Router {
             None => hosts == Hosts::Any,
         },
     };
-    let made_with = Pages {
+    Pages {
         service: service.clone(),
         cookies,
-    };
+    }
+}
+
+/// The pages, with their style sheet and scripts.
+pub(super) fn router(made_with: Pages) -> Router {
     let assets = Router::new().route(assets::ROUTE, get(assets::show));
     let pages = pages(Some(made_with.clone())).router();
     pages.with_state(made_with).merge(assets)
@@ -443,14 +479,12 @@ pub(super) fn is_for_people(request: &Request) -> bool {
         && !path.starts_with("/internal/")
 }
 
-/// The page that says that there is none.
-pub(super) fn no_such_page() -> Response {
-    failure::page(StatusCode::NOT_FOUND, None, None)
-}
-
-/// The page that says that a form's target is no page.
-pub(super) fn no_such_method() -> Response {
-    failure::page(StatusCode::METHOD_NOT_ALLOWED, None, None)
+/// The page that says that there is none (404), or that a form's target is no page (405), to whoever
+/// is signed in.
+pub(super) async fn no_page(pages: &Pages, request: Request, status: StatusCode) -> Response {
+    let (parts, _) = request.into_parts();
+    let visitor = guard::visitor_of(pages, &parts).await;
+    failure::page(status, None, visitor.as_ref())
 }
 
 /// The page that says what a problem says.

@@ -9,7 +9,7 @@ use super::Pages;
 use super::frame;
 use super::subject::Subject;
 use super::visitor::{PathAccount, Visitor};
-use super::words::{account_path, counted, percent, service_word, times};
+use super::words::{account_path, counted, number, percent, service_word, times};
 use crate::app::queries::{ModelUse, RankOf};
 use crate::domain::amount::Bp;
 use crate::domain::rules::Rules;
@@ -62,7 +62,7 @@ fn models_card(used: &ModelUse) -> Markup {
                 p .help { "From single requests, at most a minute old. Points are without the quality multiplier." }
             } @else {
                 p .warn #sample {
-                    "A sample: " (used.looked) " requests of all providers were looked at, and there are more. Shares are about right, sums are not."
+                    "A sample: " (number(used.looked)) " requests of all providers were looked at, and there are more. Shares are about right, sums are not."
                 }
             }
             @if used.lines.is_empty() {
@@ -91,10 +91,10 @@ fn models_table(used: &ModelUse) -> Markup {
                     th scope="row" { @match &line.model { Some(model) => { span .model { (model) } }, None => "none named" } }
                     td { (service_word(&line.service)) }
                     td data-label="Tier" { (line.tier.as_deref().unwrap_or("–").replace('_', " ")) }
-                    td .n data-label="Requests" { (line.requests) }
-                    td .n data-label="Successful" { (line.successful) }
-                    td .n data-label="Mean latency" { @match line.mean_latency_ms() { Some(ms) => { (ms) " ms" }, None => "–" } }
-                    td .n data-label="Points" { (line.points) }
+                    td .n data-label="Requests" { (number(line.requests)) }
+                    td .n data-label="Successful" { (number(line.successful)) }
+                    td .n data-label="Mean latency" { @match line.mean_latency_ms() { Some(ms) => { (number(ms)) " ms" }, None => "–" } }
+                    td .n data-label="Points" { (number(line.points)) }
                 }
             } }
         }
@@ -107,8 +107,9 @@ fn rank_card(rank: &RankOf) -> Markup {
         section .card aria-labelledby="rank-h" {
             h2 #rank-h { "Rank" }
             @match rank.rank {
-                Some(place) => { p .big { span .number { (place) } } }
-                None => { p .empty { "Not in the top " (rank.kept) " in this month." } }
+                Some(place) => { p .big { span .number { (number(place)) } } }
+                None if rank.kept == 0 => { p .empty { "No provider has points in this month yet." } }
+                None => { p .empty { "Not in the top " (number(rank.kept)) " in this month." } }
             }
             p { a href=(page) { "The leaderboard" } }
         }
@@ -126,8 +127,8 @@ fn quality_card(quality: &DayQuality, rules: &Rules) -> Markup {
             p .big { span .number { (times(product)) } }
             @if missing > 0 {
                 p .help {
-                    "Quality counts from " (counted(quality.requests_min, "request")) " a day on; today has " (quality.requests)
-                    ", so " (missing) " to go."
+                    "Quality counts from " (counted(quality.requests_min, "request")) " a day on; today has " (number(quality.requests))
+                    ", so " (number(missing)) " to go."
                 }
             }
             div .scroll.cells tabindex="0" role="group" aria-labelledby="quality-h" {

@@ -6,7 +6,7 @@ use super::Pages;
 use super::frame::token;
 use super::subject::Subject;
 use super::visitor::Visitor;
-use super::words::{account_path, counted, instant, percent, shortened};
+use super::words::{account_path, counted, instant, number, percent, shortened};
 use crate::app::queries::{CodeView, MilestoneState, RefereeProgress, ReferralOverview};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
@@ -127,10 +127,10 @@ fn programme(subject: &Subject) -> Markup {
                         td .n { (percent(u64::from(share.0))) }
                     }
                 }
-                tr { th scope="row" { "A signup with your code" } td .n { (rules.signup()) " points" } }
+                tr { th scope="row" { "A signup with your code" } td .n { (number(rules.signup())) " points" } }
                 tr {
                     th scope="row" { "Its milestone" span .help { (MILESTONE_SUCCESSES) " successful requests" } }
-                    td .n { (rules.milestone()) " points" }
+                    td .n { (number(rules.milestone())) " points" }
                 }
             }
         }
@@ -157,15 +157,15 @@ fn rewards(overview: &ReferralOverview) -> Markup {
             caption .sr { "Rewards of all months" }
             tbody {
                 @for (level, points) in (1..).zip(levels) {
-                    tr { th scope="row" { "Shares of level " (level) } td .n { (points) } }
+                    tr { th scope="row" { "Shares of level " (level) } td .n { (number(points)) } }
                 }
                 @if rest != Points::ZERO {
-                    tr { th scope="row" { "Shares from before levels were recorded" } td .n { (rest) } }
+                    tr { th scope="row" { "Shares from before levels were recorded" } td .n { (number(rest)) } }
                 }
-                tr { th scope="row" { "Signups" } td .n { (rewards.signups) } }
-                tr { th scope="row" { "Milestones" } td .n { (rewards.milestones) } }
+                tr { th scope="row" { "Signups" } td .n { (number(rewards.signups)) } }
+                tr { th scope="row" { "Milestones" } td .n { (number(rewards.milestones)) } }
             }
-            tfoot { tr { th scope="row" { "Points" } td .n { (rewards.total) } } }
+            tfoot { tr { th scope="row" { "Points" } td .n { (number(rewards.total)) } } }
         }
     }
 }
@@ -184,8 +184,8 @@ fn referees(
             p .empty { "None yet." }
         } @else {
             p {
-                (counted(counts.referees, "account")) ", " (counts.activated) " active"
-                @if counts.activated_of < counts.referees { " of the first " (counts.activated_of) }
+                (counted(counts.referees, "account")) ", " (number(counts.activated)) " active"
+                @if counts.activated_of < counts.referees { " of the first " (number(counts.activated_of)) }
                 ", "
                 (counted(counts.milestones, "milestone")) " reached."
                 @if !overview.whole { " There are more; these are the ones that were read." }

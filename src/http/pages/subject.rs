@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use maud::{Markup, html};
 
-use super::words::{counted, month_word, service_word, times};
+use super::words::{counted, headline, month_word, number, service_word, times};
 use super::{Pages, chart};
 use crate::app::queries::StreakView;
 use crate::domain::ids::Account;
@@ -67,7 +67,7 @@ impl Subject {
                         span .chip.open { "Still open" }
                     }
                 }
-                p .big { span .number { (statement.total) } " points" }
+                (headline(statement.total, "points"))
                 p .help {
                     @if statement.is_final {
                         "This month is closed and final. Usage that arrives for it from now on is booked as late, in the month in which it arrives."
@@ -85,15 +85,16 @@ impl Subject {
                             @let (word, help) = part(name);
                             tr .zero[points.0 == 0] {
                                 th scope="row" { (word) span .help { (help) } }
-                                td .n { (points) }
+                                td .n { (number(points)) }
                             }
                         }
                     }
-                    tfoot { tr { th scope="row" { "Total" } td .n { (statement.total) } } }
+                    tfoot { tr { th scope="row" { "Total" } td .n { (number(statement.total)) } } }
                 }
                 p .help {
-                    (counted(statement.outcomes.requests, "request")) ", " (statement.successful()) " successful, " (statement.outcomes.failed) " failed" @if statement.reversed > 0 { ", " (statement.reversed) " reversed" } "."
-                    @if late > 0 { " " (late) " of them arrived late, for months that had already closed, so they are not part of any day." }
+                    (counted(statement.outcomes.requests, "request")) ", " (number(statement.successful())) " successful, " (number(statement.outcomes.failed)) " failed" @if statement.others() > 0 { ", " (number(statement.others())) " other" } @if statement.reversed > 0 { ", " (number(statement.reversed)) " reversed" } "."
+                    @if statement.others() > 0 { " Others are requests that a client got wrong, with a status such as 404 or 429; they neither earn nor cost anything." }
+                    @if late > 0 { " " (number(late)) " of them arrived late, for months that had already closed, so they are not part of any day." }
                 }
             }
         }
@@ -160,10 +161,10 @@ impl Subject {
                                 @for (service, line) in services {
                                     tr {
                                         th scope="row" { (service_word(service)) }
-                                        td .n data-label="Points" { (line.points) }
-                                        td .n data-label="Requests" { (line.outcomes.requests) }
-                                        td .n data-label="Failed" { (line.outcomes.failed) }
-                                        td .n data-label="Mean latency" { @match line.mean_latency_ms { Some(ms) => { (ms) " ms" }, None => "–" } }
+                                        td .n data-label="Points" { (number(line.points)) }
+                                        td .n data-label="Requests" { (number(line.outcomes.requests)) }
+                                        td .n data-label="Failed" { (number(line.outcomes.failed)) }
+                                        td .n data-label="Mean latency" { @match line.mean_latency_ms { Some(ms) => { (number(ms)) " ms" }, None => "–" } }
                                     }
                                 }
                             }

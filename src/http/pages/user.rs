@@ -6,9 +6,10 @@ use maud::{Markup, html};
 
 use super::Pages;
 use super::request::request_path;
+use super::requests;
 use super::subject::Subject;
 use super::visitor::Visitor;
-use super::words::{instant, service_word};
+use super::words::{headline, instant, number, service_word};
 use crate::app::queries::{CreditLine, Credits, UsageLine};
 use crate::domain::amount::Money;
 use crate::domain::statement::Earned;
@@ -55,17 +56,17 @@ fn credits_card(subject: &Subject, credits: &Credits, requests: &[UsageLine]) ->
     html! {
         section .card aria-labelledby="credits-h" {
             h2 #credits-h { "Credits" @if subject.month != subject.now.month() { ", today" } }
-            p .big { span .number { (credits.balance) } " USD" }
+            (headline(credits.balance, "USD"))
             @if credits.overdrawn { p .warn { "Overdrawn: more was used than was added." } }
             @if is_testnet {
                 p .help { "On testnet nothing is charged. What mainnet would have charged is recorded." }
             }
             dl .facts {
-                div { dt { "Added" } dd .n { (credits.added) " USD" } }
-                div { dt { "Spent, ever" } dd .n { (credits.spent) " USD" } }
-                div { dt { "Spent this month" } dd .n #month-cost { (charge.cost) " USD" } }
+                div { dt { "Added" } dd .n { (number(credits.added)) " USD" } }
+                div { dt { "Spent, ever" } dd .n { (number(credits.spent)) " USD" } }
+                div { dt { "Spent this month" } dd .n #month-cost { (number(charge.cost)) " USD" } }
                 @if charge.shadow != Money::ZERO {
-                    div { dt { "Would have been charged this month" } dd .n { (charge.shadow) " USD" } }
+                    div { dt { "Would have been charged this month" } dd .n { (number(charge.shadow)) " USD" } }
                 }
             }
             (spent_on(requests))
@@ -90,7 +91,7 @@ fn spent_on(requests: &[UsageLine]) -> Markup {
                 thead .sr { tr { th scope="col" { "What" } th .n scope="col" { "USD" } } }
                 tbody {
                     @for ((service, model), sum) in sums {
-                        tr { th scope="row" { (service_word(service)) " " span .model { (model) } } td .n { (sum) " USD" } }
+                        tr { th scope="row" { (service_word(service)) " " span .model { (model) } } td .n { (number(sum)) " USD" } }
                     }
                 }
             }
@@ -110,12 +111,12 @@ fn entries(entries: &[CreditLine]) -> Markup {
                     @for entry in entries.iter().rev().take(CREDITS) {
                         tr {
                             th scope="row" { (entry.reason) span .help { (instant(entry.at)) } }
-                            td .n { (entry.amount) " USD" }
+                            td .n { (number(entry.amount)) " USD" }
                         }
                     }
                 }
             }
-            @if entries.len() > CREDITS { p .help { "And " (entries.len() - CREDITS) " before these." } }
+            @if entries.len() > CREDITS { p .help { "And " (number(entries.len() - CREDITS)) " before these." } }
         }
     }
 }
@@ -124,6 +125,7 @@ fn requests_card(visitor: &Visitor, subject: &Subject, requests: &[UsageLine]) -
     html! {
         section .card aria-labelledby="requests-h" {
             h2 #requests-h { "Last requests" }
+            p .help { a href=(requests::path_of(&subject.account)) { "All requests" } ", of any day, by id, model or status" }
             @if requests.is_empty() {
                 p .empty { "No requests to show in this month. Requests are kept for 35 days if request logging is on; those that arrived after the month had closed are not shown here." }
             } @else {
@@ -153,8 +155,7 @@ fn requests_card(visitor: &Visitor, subject: &Subject, requests: &[UsageLine]) -
 }
 
 fn request(line: &UsageLine, path: &str) -> Markup {
-    let count =
-        |count: Option<u64>| count.map_or_else(|| "–".to_owned(), |count| count.to_string());
+    let count = |count: Option<u64>| count.map_or_else(|| "–".to_owned(), number);
     let is_bad = !(200..300).contains(&line.status_code);
     html! {
         tr {
@@ -165,9 +166,9 @@ fn request(line: &UsageLine, path: &str) -> Markup {
                     span .help { "Reversed" @if let Some(reason) = &reversal.reason { ": " (reason) } }
                 }
             }
-            td .n data-label="Points" { @if line.reversal.is_some() { s { (line.user_points) } } @else { (line.user_points) } }
+            td .n data-label="Points" { @if line.reversal.is_some() { s { (number(line.user_points)) } } @else { (number(line.user_points)) } }
             td .n data-label="USD" {
-                @if line.reversal.is_some() { s { (line.cost) } } @else if line.cost == Money::ZERO && line.shadow_cost != Money::ZERO { span .muted { (line.shadow_cost) " noted" } } @else { (line.cost) }
+                @if line.reversal.is_some() { s { (number(line.cost)) } } @else if line.cost == Money::ZERO && line.shadow_cost != Money::ZERO { span .muted { (number(line.shadow_cost)) " noted" } } @else { (number(line.cost)) }
             }
             td .n.warn[is_bad] data-label="Status" { (line.status_code) }
             td data-label="Tier" { (line.tier.as_deref().unwrap_or("–").replace('_', " ")) }

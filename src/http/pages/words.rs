@@ -1,5 +1,7 @@
 //! How things are called and written on pages.
 
+use std::fmt::Display;
+
 use maud::{Markup, html};
 
 use crate::domain::event::Service;
@@ -7,7 +9,42 @@ use crate::domain::ids::AccountKind;
 use crate::domain::rules::Rules;
 use crate::domain::time::{Millis, Month};
 
-pub(super) use crate::app::words::{account_path, counted, encoded, percent, times};
+use crate::app::words;
+pub(super) use crate::app::words::{account_path, encoded, percent, times};
+
+/// A number as it is, with its thousands apart.
+pub(super) fn number(value: impl Display) -> String {
+    words::grouped_decimal(&value.to_string())
+}
+
+/// A number of things: `1 request`, `1,200 requests`.
+pub(super) fn counted(count: u64, thing: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{} {thing}{s}", number(count))
+}
+
+/// The number of a card: at most two decimals; the exact one beside it, where it has more. Long
+/// ones are written smaller, so that none breaks on a narrow screen.
+pub(super) fn headline(value: impl Display, unit: &str) -> Markup {
+    let exact = value.to_string();
+    let short = words::headline(&exact);
+    let exact = number(exact);
+    let (shown, title) = match &short {
+        Some(short) => (short, Some(&exact)),
+        None => (&exact, None),
+    };
+    let class = match shown.len() {
+        0..=10 => "number",
+        11..=15 => "number long",
+        _ => "number longer",
+    };
+    html! {
+        p .big {
+            span class=(class) title=[title] { (shown) } " " (unit)
+            @if short.is_some() { span .exact { "exactly " (exact) } }
+        }
+    }
+}
 
 /// `user`, `provider`, for a heading.
 pub(super) const fn kind_word(kind: AccountKind) -> &'static str {

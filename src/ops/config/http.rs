@@ -1,13 +1,15 @@
 //! Section `[http]`.
 
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kinds::{duration, integer, origin};
+use super::kinds::{checked, duration, integer, origin};
 use super::origin::PublicOrigin;
 use super::reader::Reader;
 use super::{GatewaySettings, JwtConfig, KIB, MIB, count, secs};
+use crate::domain::amount::{Money, Points};
 
 /// Largest id of a chain: wallets keep it as a number of JavaScript.
 const CHAIN_ID_MAX: i64 = (1 << 53) - 1;
@@ -47,8 +49,15 @@ pub struct HttpConfig {
     pub requests_per_second_per_address: Option<NonZeroU32>,
     /// Tokens of an identity provider, on routes of accounts; `None`: only API keys are taken.
     pub jwt: Option<JwtConfig>,
+    /// Origins whose pages may ask the routes of accounts from a browser (CORS); none: no other
+    /// origin's.
+    pub cors_origins: Vec<PublicOrigin>,
     /// The chain (EIP-155) that messages name with which accounts link wallets.
     pub wallet_chain_id: u64,
+    /// Pages and commands ask before they add more credit than this, or take back more.
+    pub ask_above_usd: Money,
+    /// The same of an adjustment of points.
+    pub ask_above_points: Points,
     /// Where gateways that post in forms of their own name the user.
     pub gateways: Arc<GatewaySettings>,
 }
@@ -96,12 +105,57 @@ impl HttpConfig {
                 2_000,
             ),
             jwt: JwtConfig::read(reader),
+            cors_origins: cors_origins(reader),
             wallet_chain_id: reader
                 .get("http.wallet_chain_id", 1, integer(1..=CHAIN_ID_MAX))
                 .unsigned_abs(),
+            ask_above_usd: amount(reader, "http.ask_above_usd", "1000"),
+            ask_above_points: amount(reader, "http.ask_above_points", "100000"),
             gateways: Arc::new(GatewaySettings::read(reader)),
         }
     }
+}
+
+/// Most origins of other pages.
+const CORS_ORIGINS_MAX: usize = 32;
+
+fn cors_origins(reader: &mut Reader) -> Vec<PublicOrigin> {
+    fn read(text: &str) -> Result<Vec<PublicOrigin>, String> {
+        let names = text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
+        let parsed = names.map(|name| {
+            PublicOrigin::parse(name).ok_or_else(|| format!("\"{name}\" is not an origin"))
+        });
+        let origins = parsed.collect::<Result<Vec<PublicOrigin>, String>>()?;
+        match origins.len() {
+            0..=CORS_ORIGINS_MAX => Ok(origins),
+            count => Err(format!("has {count} origins")),
+        }
+    }
+    let allowed = "up to 32 comma-separated URLs without a path, such as \"https://app.example\"";
+    let kind = checked(allowed, |text| read(text).map(drop));
+    let text = reader.get("http.cors_origins", String::new(), kind);
+    read(&text).unwrap_or_default()
+}
+
+/// An amount of money or points, zero or more.
+fn amount<T>(reader: &mut Reader, key: &'static str, default: &str) -> T
+where
+    T: FromStr + Default + PartialOrd + 'static,
+{
+    fn read<T: FromStr + Default + PartialOrd>(text: &str) -> Option<T> {
+        let amount: Option<T> = text.parse().ok();
+        amount.filter(|amount| *amount >= T::default())
+    }
+    let check = |text: &str| match read::<T>(text) {
+        Some(_) => Ok(()),
+        None => Err("not an amount of at least 0".to_owned()),
+    };
+    let kind = checked("a decimal such as \"1000\" or \"0.5\", 0 or more", check);
+    let text = reader.get(key, default.to_owned(), kind);
+    read(&text).unwrap_or_default()
 }
 
 /// 0 is no limit.

@@ -92,11 +92,13 @@ pub async fn adjustment(
     adjustment: &Adjustment,
     partitions: u32,
 ) -> Result<Granted, AdjustmentError> {
-    check_id(&adjustment.idempotency_key)?;
-    check_reason(&adjustment.reason)?;
-    if adjustment.points > ADJUSTMENT_MAX || adjustment.points < Points(-ADJUSTMENT_MAX.0) {
-        return Err(AdjustmentError::TooMuch(adjustment.points));
-    }
+    let Adjustment {
+        idempotency_key,
+        reason,
+        points,
+        ..
+    } = adjustment;
+    check_adjustment(idempotency_key, reason, *points)?;
     let award = Award {
         id: adjustment_id(&adjustment.idempotency_key),
         account: adjustment.account.clone(),
@@ -137,6 +139,20 @@ pub async fn adjustment(
             return Ok(Granted::Now);
         }
     }
+}
+
+/// Refuses what no adjustment may be, without the store: before a person is asked to confirm it.
+pub fn check_adjustment(
+    idempotency_key: &str,
+    reason: &str,
+    points: Points,
+) -> Result<(), AdjustmentError> {
+    check_id(idempotency_key)?;
+    check_reason(reason)?;
+    if points > ADJUSTMENT_MAX || points < Points(-ADJUSTMENT_MAX.0) {
+        return Err(AdjustmentError::TooMuch(points));
+    }
+    Ok(())
 }
 
 fn sum_key(account: &Account) -> Key {

@@ -273,6 +273,26 @@ fn the_places_of_a_gateways_user_are_listed_by_commas() {
 }
 
 #[test]
+fn amounts_that_are_asked_about_are_decimals() {
+    let read = |sources: &Sources| Config::read(sources).expect("valid").http;
+    let http = read(&file(
+        "[http]\nask_above_usd = '0.5'\nask_above_points = '0'",
+    ));
+    assert_eq!(http.ask_above_usd.to_string(), "0.5");
+    assert_eq!(http.ask_above_points.to_string(), "0");
+    let http = read(&file(""));
+    assert_eq!(http.ask_above_usd.to_string(), "1000");
+    assert_eq!(http.ask_above_points.to_string(), "100000");
+    for value in ["-1", "much", "1e3", ""] {
+        let text = format!("[http]\nask_above_usd = '{value}'");
+        assert!(
+            faults(&file(&text))[0].contains("http.ask_above_usd"),
+            "{value}"
+        );
+    }
+}
+
+#[test]
 fn a_misspelt_variable_of_a_section_is_refused_and_others_are_left_alone() {
     let misspelt = faults(&env("TIDEMARK_PIPELINE_FLUSH_INTERVALL", "1s"));
     assert!(misspelt[0].contains("TIDEMARK_PIPELINE_FLUSH_INTERVALL"));

@@ -41,7 +41,7 @@ async fn a_new_account_sees_that_nothing_happened_yet() {
     has(
         &page,
         &[
-            "Not in the top 0 in this month.",
+            "No provider has points in this month yet.",
             "Quality counts from 20 requests a day on; today has 0, so 20 to go.",
         ],
     );
@@ -483,6 +483,9 @@ async fn a_code_that_is_sent_twice_counts_once_and_a_reader_has_no_forms() {
     }
     assert!(link_of(&stand.db, &user("bob")).await.unwrap().is_some());
     let mut reader = Jar::signed_in(&stand, &["admin:read"]).await;
+    // An account exists once anything is known of it.
+    assert_eq!(reader.get(&stand, "/users/eve").await.status, 404);
+    stand.key(&["account:user:eve"]).await;
     let page = text(&reader.get(&stand, "/users/eve").await);
     has(&page, &["There is no code yet.", "No referrer."]);
     assert!(!page.contains("action=\"/users/eve/"), "{page}");

@@ -160,6 +160,7 @@ async fn credit_that_met_a_store_that_is_down_comes_back_to_be_sent_again_under_
         ("once", once.as_str()),
         ("amount", "25"),
         ("reason", "a welcome"),
+        ("confirmed", "yes"),
     ];
     db.is_off.store(true, Ordering::Relaxed);
     let answer = jar.post_raw(&stand, "/admin/credits", &fields, &[]).await;
@@ -179,6 +180,63 @@ async fn credit_that_met_a_store_that_is_down_comes_back_to_be_sent_again_under_
     for done in ["added", "before"] {
         let answer = jar.post_raw(&stand, "/admin/credits", &fields, &[]).await;
         has(location(&answer), &[&format!("done={done}&entry={once}")]);
+    }
+}
+
+#[tokio::test]
+async fn an_adjustment_that_met_a_store_that_is_down_comes_back_under_the_same_name() {
+    const PATH: &str = "/admin/adjustments";
+    let stand = stand().await;
+    let db = Arc::new(Switched {
+        db: stand.db.clone(),
+        is_off: AtomicBool::new(false),
+    });
+    let stand = Stand {
+        service: service_on(&stand, db.clone()),
+        ..stand
+    };
+    let mut jar = Jar::signed_in(&stand, &["admin:write"]).await;
+    let here = format!("{PATH}?kind=user&id=alice");
+    let page = text(&jar.get(&stand, &here).await);
+    let once = field(&page, "once");
+    let token = field(&page, "form_token");
+    for confirmed in ["", "yes"] {
+        let fields = [
+            ("form_token", token.as_str()),
+            ("kind", "user"),
+            ("id", "alice"),
+            ("once", once.as_str()),
+            ("points", "25"),
+            ("reason", "a welcome"),
+            ("confirmed", confirmed),
+        ];
+        db.is_off.store(true, Ordering::Relaxed);
+        let answer = jar.post_raw(&stand, PATH, &fields, &[]).await;
+        assert_eq!(answer.status, 503);
+        let page = text(&answer);
+        has(
+            &page,
+            &[
+                "this may or may not have been booked",
+                "value=\"25\"",
+                "value=\"a welcome\"",
+            ],
+        );
+        assert_eq!(field(&page, "once"), once);
+        db.is_off.store(false, Ordering::Relaxed);
+    }
+    let fields = [
+        ("form_token", token.as_str()),
+        ("kind", "user"),
+        ("id", "alice"),
+        ("once", once.as_str()),
+        ("points", "25"),
+        ("reason", "a welcome"),
+        ("confirmed", "yes"),
+    ];
+    for done in ["adjusted", "before"] {
+        let answer = jar.post_raw(&stand, PATH, &fields, &[]).await;
+        has(location(&answer), &[&format!("done={done}")]);
     }
 }
 

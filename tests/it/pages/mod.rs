@@ -5,6 +5,7 @@ mod accounts;
 mod admin;
 mod browser;
 mod closes;
+mod desk;
 mod failing;
 mod jar;
 mod requests;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::Commands;
+use crate::app::differences::{Difference, differences};
 use crate::app::queries::{PriceVersion, json_of, to_come};
 use crate::app::{CommandError, Refusal};
 use crate::domain::amount::Money;
@@ -26,11 +27,11 @@ mod init;
 
 pub use crate::store::pricing::{Seen, Version};
 pub use confirm::{ChangePreview, Confirmation, Confirmed, ShownChange};
-pub use difference::{Difference, Example};
+pub use difference::Example;
 pub use import::PriceImport;
 pub use init::Initialised;
 
-use difference::{differences, examples};
+use difference::examples;
 
 /// Why, where a caller does not say.
 const REASON_DEFAULT: &str = "not given";

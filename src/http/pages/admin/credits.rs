@@ -10,13 +10,14 @@ use serde::Deserialize;
 
 use super::super::frame::{self, token};
 use super::super::visitor::{Form, Visitor};
-use super::super::words::{account_path, encoded, instant};
+use super::super::words::{account_path, encoded, headline, instant, number};
 use super::super::{Pages, redirect};
-use super::{PageQuery, page_of, spaces_note, writes};
-use crate::app::commands::{CreditError, NewCredit};
-use crate::app::queries::Credits;
+use super::{PageQuery, coded, page_of, spaces_note, unknown_note, writes};
+use crate::app::commands::{CreditError, Doubt, NewCredit, key_of_undo, reason_of_undo};
+use crate::app::queries::{CreditLine, Credits, QueryError};
 use crate::domain::amount::Money;
 use crate::domain::ids::{Account, AccountKind};
+use crate::domain::text::REASON_CHARS_MAX;
 use crate::http::extract::account;
 use crate::http::problem::Problem;
 use crate::ops::random_name;
@@ -25,7 +26,7 @@ const PATH: &str = "/admin/credits";
 
 /// So much earlier than a page gives up, this one stops waiting for the store: it must say what may
 /// have happened.
-const EARLIER: Duration = Duration::from_millis(300);
+pub(super) const EARLIER: Duration = Duration::from_millis(300);
 
 /// PathAccount, and what was done before.
 #[derive(Debug, Default, Deserialize)]
@@ -37,6 +38,9 @@ pub(in super::super) struct CreditsQuery {
     /// The key of the entry that it was done with.
     #[serde(default)]
     entry: String,
+    /// The key of an entry that is to be undone.
+    #[serde(default)]
+    undo: String,
 }
 
 /// `GET /admin/credits`.
@@ -59,7 +63,16 @@ pub(in super::super) async fn show(
         ));
     };
     let credits = pages.service.queries.credits(&user).await?;
-    let note = said(&wanted, &credits);
+    if !wanted.undo.is_empty() && writes(&visitor) {
+        return undo(&pages, &visitor, &user, &credits, &wanted.undo).await;
+    }
+    let is_unknown = credits.entries.is_empty()
+        && credits.spent == Money::ZERO
+        && pages.service.queries.traces_of(&user).await?.is_empty();
+    let note = match is_unknown {
+        true => Some(unknown_note(&user)),
+        false => said(&wanted, &credits),
+    };
     let body = ledger_page(&visitor, &user, &credits, note, &Sent::default());
     Ok(page_of(StatusCode::OK, &visitor, "Credits", PATH, &body))
 }
@@ -73,7 +86,7 @@ fn said(wanted: &CreditsQuery, credits: &Credits) -> Option<Markup> {
         "before" => Some(frame::done(&format!(
             "Already added at {}: {} USD, “{}”. It was not added a second time.",
             instant(entry.at),
-            entry.amount,
+            number(entry.amount),
             entry.reason
         ))),
         _ => None,
@@ -144,7 +157,7 @@ fn ledger_page(
             (balance(user, credits))
             @if writes(visitor) { (add_form(visitor, user, sent)) }
         }
-        (ledger(credits))
+        (ledger(visitor, user, credits))
     }
 }
 
@@ -152,7 +165,7 @@ fn balance(user: &Account, credits: &Credits) -> Markup {
     html! {
         section .card aria-labelledby="balance-h" {
             h2 #balance-h { a href=(account_path(user)) { (user.id()) } }
-            p .big { span .number { (credits.balance) } " USD" }
+            (headline(credits.balance, "USD"))
             @if credits.overdrawn {
                 p .warn {
                     @if credits.spent > Money::ZERO { "Overdrawn: more was used than there was credit for." }
@@ -160,8 +173,8 @@ fn balance(user: &Account, credits: &Credits) -> Markup {
                 }
             }
             dl .facts {
-                div { dt { "Added" } dd .n { (credits.added) " USD" } }
-                div { dt { "Spent" } dd .n { (credits.spent) " USD" } }
+                div { dt { "Added" } dd .n { (number(credits.added)) " USD" } }
+                div { dt { "Spent" } dd .n { (number(credits.spent)) " USD" } }
             }
         }
     }
@@ -180,7 +193,7 @@ fn add_form(visitor: &Visitor, user: &Account, sent: &Sent) -> Markup {
                 input #amount name="amount" inputmode="decimal" required value=(sent.amount) autocomplete="off" aria-describedby="amount-help";
                 p #amount-help .help { "Such as 25 or 0.5, at most 1,000,000. A negative amount takes credit back." }
                 label for="reason" { "Why" }
-                input #reason name="reason" required maxlength="500" value=(sent.reason) autocomplete="off" aria-describedby="reason-help";
+                input #reason name="reason" required maxlength=(REASON_CHARS_MAX) value=(sent.reason) autocomplete="off" aria-describedby="reason-help";
                 p #reason-help .help { "The user sees it too." }
                 p .actions { button type="submit" { "Add" } }
             }
@@ -188,7 +201,7 @@ fn add_form(visitor: &Visitor, user: &Account, sent: &Sent) -> Markup {
     }
 }
 
-fn ledger(credits: &Credits) -> Markup {
+fn ledger(visitor: &Visitor, user: &Account, credits: &Credits) -> Markup {
     html! {
         section .card aria-labelledby="ledger-h" {
             h2 #ledger-h { "Ledger" }
@@ -201,20 +214,131 @@ fn ledger(credits: &Credits) -> Markup {
                             th scope="col" { "Why" }
                             th scope="col" { "By" }
                             th scope="col" { "Key" }
+                            th scope="col" { span .sr { "Undo" } }
                         } }
                         tbody {
                             @for entry in credits.entries.iter().rev() {
                                 tr {
                                     th .time scope="row" { (instant(entry.at)) }
-                                    td .n data-label="USD" { (entry.amount) }
+                                    td .n data-label="USD" { (number(entry.amount)) }
                                     td data-label="Why" { (entry.reason) }
                                     td data-label="By" { (entry.by) }
                                     td data-label="Key" { code { (entry.key) } }
+                                    td { (undo_link(visitor, user, credits, entry)) }
                                 }
                             }
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// The counter-entry of an entry, if there is one.
+fn undone_by<'c>(credits: &'c Credits, entry: &CreditLine) -> Option<&'c CreditLine> {
+    let key = key_of_undo(&entry.key);
+    credits.entries.iter().find(|other| other.key == key)
+}
+
+fn undo_link(visitor: &Visitor, user: &Account, credits: &Credits, entry: &CreditLine) -> Markup {
+    let [id, key] = [user.id(), &entry.key].map(encoded);
+    html! {
+        @if undone_by(credits, entry).is_some() {
+            span .chip.open { "Undone" }
+        } @else if writes(visitor) {
+            a href=(format!("{PATH}?user={id}&undo={key}")) { "Undo" }
+        }
+    }
+}
+
+/// Asks whether an entry is to be undone by a counter-entry.
+async fn undo(
+    pages: &Pages,
+    visitor: &Visitor,
+    user: &Account,
+    credits: &Credits,
+    key: &str,
+) -> Result<Response, Problem> {
+    let entry = credits.entries.iter().find(|entry| entry.key == key);
+    let why = match entry {
+        None => "there is no such entry",
+        Some(entry) if undone_by(credits, entry).is_some() => "this entry is undone already",
+        Some(_) => "",
+    };
+    let Some(entry) = entry.filter(|_| why.is_empty()) else {
+        return refused(pages, visitor, user, Sent::default(), why).await;
+    };
+    let reason = reason_of_undo(
+        &format!("{} USD", entry.amount),
+        &instant(entry.at),
+        &entry.reason,
+    );
+    let sent = Sent {
+        amount: Money::ZERO.minus(entry.amount).to_string(),
+        reason,
+        once: key_of_undo(&entry.key),
+    };
+    let amount = Money::ZERO.minus(entry.amount);
+    let body = confirmation(visitor, user, credits, amount, &sent, &[]);
+    Ok(page_of(StatusCode::OK, visitor, "Credits", PATH, &body))
+}
+
+/// The page that asks whether credit is meant so, if something of it is doubtful.
+async fn question(
+    pages: &Pages,
+    visitor: &Visitor,
+    user: &Account,
+    amount: Money,
+    sent: &Sent,
+) -> Result<Option<Markup>, QueryError> {
+    let service = &pages.service;
+    let above = service.config.ask_above_usd;
+    let doubts = service
+        .commands
+        .doubts_of_credit(user, amount, above)
+        .await?;
+    if doubts.is_empty() {
+        return Ok(None);
+    }
+    let credits = service.queries.credits(user).await?;
+    let body = confirmation(visitor, user, &credits, amount, sent, &doubts);
+    Ok(Some(body))
+}
+
+/// What would be added, what that makes of the balance, and why it is asked.
+fn confirmation(
+    visitor: &Visitor,
+    user: &Account,
+    credits: &Credits,
+    amount: Money,
+    sent: &Sent,
+    doubts: &[Doubt],
+) -> Markup {
+    let back = format!("{PATH}?user={}", encoded(user.id()));
+    let is_back = amount < Money::ZERO;
+    let word = if is_back { "Take it back" } else { "Add it" };
+    html! {
+        h1 { @if is_back { "Take this credit back?" } @else { "Add this credit?" } }
+        section .card aria-labelledby="sure-h" {
+            h2 #sure-h { "User “" (user.id()) "”" }
+            @for doubt in doubts { p .warn { (coded(&format!("Please check: {doubt}."))) } }
+            (headline(amount, "USD"))
+            dl .facts {
+                div { dt { "Balance now" } dd .n { (number(credits.balance)) " USD" } }
+                div { dt { "Balance then" } dd .n { (number(credits.balance.plus(amount))) " USD" } }
+            }
+            p { "Why: " (sent.reason) }
+            form .actions method="post" action=(PATH) {
+                (token(visitor))
+                input type="hidden" name="user" value=(user.id());
+                input type="hidden" name="amount" value=(sent.amount);
+                input type="hidden" name="reason" value=(sent.reason);
+                // Sent twice it counts once.
+                input type="hidden" name="once" value=(sent.name());
+                input type="hidden" name="confirmed" value="yes";
+                button .danger[is_back] type="submit" { (word) } " "
+                a .button.second href=(back) { "Cancel" }
             }
         }
     }
@@ -240,7 +364,30 @@ pub(in super::super) async fn add(
         idempotency_key: key.clone(),
         by: visitor.by(),
     };
+    // The confirmation, and the form again, keep the name.
+    let sent = Sent {
+        once: key.clone(),
+        ..sent
+    };
     let within = pages.answer_within(&Method::POST).saturating_sub(EARLIER);
+    if form.text("confirmed") != "yes" {
+        if let Err(error) = new.check() {
+            return refused(&pages, &visitor, &user, sent, &in_words(&error)).await;
+        }
+        let asked = tokio::time::timeout(within, question(&pages, &visitor, &user, amount, &sent));
+        match asked.await {
+            Ok(Ok(None)) => (),
+            Ok(Ok(Some(body))) => {
+                return Ok(page_of(StatusCode::OK, &visitor, "Credits", PATH, &body));
+            }
+            Ok(Err(QueryError::Store(error))) if error.is_transient() => {
+                tracing::warn!(event = "http.store_unavailable", %error, "the store does not answer");
+                return Ok(unsure(&visitor, &user, &sent));
+            }
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => return Ok(unsure(&visitor, &user, &sent)),
+        }
+    }
     let booked = pages.service.commands.add_credit(new);
     let error = match tokio::time::timeout(within, booked).await {
         Ok(Ok(booked)) => {

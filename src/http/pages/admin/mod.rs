@@ -6,29 +6,29 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use maud::{Markup, html};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Pages;
 use super::frame;
-use super::redirect;
 use super::visitor::Visitor;
-use super::words::{account_path, encoded, instant, kind_word};
+use super::words::{encoded, instant};
 use crate::app::queries::{AccountsAside, Halt, UnreadableRecord, Version};
 use crate::domain::access::Scope;
-use crate::domain::ids::AccountKind;
+use crate::domain::ids::Account;
 use crate::domain::rules::SettingKey;
-use crate::http::extract::account;
 use crate::http::problem::Problem;
 use crate::pipeline::HaltCode;
 
+pub(super) mod adjustments;
 pub(super) mod audit;
 pub(super) mod change;
 pub(super) mod closes;
 mod confirmation;
 pub(super) mod credits;
 pub(super) mod exports;
+pub(super) mod find;
 pub(super) mod governance;
+pub(super) mod keys;
 pub(super) mod network;
 mod preview;
 mod reject_overview;
@@ -39,15 +39,17 @@ pub(super) mod rules;
 mod versions;
 
 /// The pages of admins, with their names.
-const TABS: [(&str, &str); 9] = [
+const TABS: [(&str, &str); 11] = [
     ("Overview", "/admin"),
     ("Prices and rules", "/admin/rules"),
     ("Credits", "/admin/credits"),
+    ("Adjustments", adjustments::PATH),
     ("Requests", requests::PATH),
     ("Rejects", "/admin/rejects"),
     ("Exports", exports::PATH),
     ("Closes", closes::PATH),
     ("Votes", governance::PATH),
+    ("Keys", keys::PATH),
     ("Audit", "/admin/audit"),
 ];
 
@@ -129,15 +131,17 @@ pub(super) async fn show(
     let now = pages.service.clock.now();
     let is_mainnet = rules.map(|rules| rules.at(now).is_mainnet());
     let pending = queries.pending_rules(now).await?;
+    let rejects = reject_overview::card(queries).await;
     let body = html! {
         h1 { "Admin" }
         div #live hx-get="/admin" hx-trigger="every 15s" hx-select="#live" hx-swap="outerHTML" {
             (partitions(&halts))
             @if !aside.is_empty() { (accounts_aside(&aside)) }
+            (rejects)
         }
         div .grid {
             (network_card(is_mainnet, &pending))
-            (find_account())
+            (find::card(""))
         }
         (versions::pending_card(&pending))
     };
@@ -226,57 +230,6 @@ fn network_card(is_mainnet: Option<bool>, pending: &[Version]) -> Markup {
     }
 }
 
-/// Leads to any account's page.
-fn find_account() -> Markup {
-    html! {
-        section .card aria-labelledby="find-h" {
-            h2 #find-h { "An account’s page and statement" }
-            form .line method="get" action="/admin/find" {
-                label for="find-kind" { "Kind" }
-                select #find-kind name="kind" {
-                    option value="user" { "User" }
-                    option value="provider" { "Provider" }
-                }
-                label for="find-id" { "Id" }
-                input #find-id name="id" required maxlength="128" autocomplete="off" spellcheck="false";
-                button type="submit" { "Show" }
-            }
-        }
-    }
-}
-
-/// Which account.
-#[derive(Debug, Deserialize)]
-pub(super) struct AccountToFind {
-    kind: AccountKind,
-    id: String,
-}
-
-/// `GET /admin/find`.
-pub(super) async fn find(
-    visitor: Visitor,
-    PageQuery(which): PageQuery<AccountToFind>,
-) -> Result<Response, Problem> {
-    let found = account(which.kind, &which.id)?;
-    if !has_outer_spaces(&which.id) {
-        return Ok(redirect(&account_path(&found)));
-    }
-    // Both may be accounts; which one is meant only who asks knows.
-    let body = html! {
-        h1 { "Which account?" }
-        section .card aria-label="Which account" {
-            p { "The id " (where_spaces(&which.id)) ". Spaces are part of an id." }
-            ul .choices {
-                @if let Ok(trimmed) = account(which.kind, which.id.trim()) {
-                    li { a href=(account_path(&trimmed)) { (kind_word(which.kind)) " “" (trimmed.id()) "”" } }
-                }
-                li { a href=(account_path(&found)) { (kind_word(which.kind)) " “" (found.id()) "”, with the space" } }
-            }
-        }
-    };
-    Ok(page(&visitor, "Which account?", "/admin", &body))
-}
-
 fn has_outer_spaces(id: &str) -> bool {
     id.trim() != id
 }
@@ -287,6 +240,13 @@ fn where_spaces(id: &str) -> &'static str {
         (true, true) => "begins and ends with a space",
         (true, false) => "begins with a space",
         _ => "ends with a space",
+    }
+}
+
+/// A note where nothing is known of an account: its id is probably mistyped.
+fn unknown_note(account: &Account) -> Markup {
+    html! {
+        p .note { "There is no " (account.kind) " “" (account.id()) "” yet: no usage, no code, no credits, no key." }
     }
 }
 

@@ -6,9 +6,8 @@ use serde_json::Value;
 
 use super::super::Pages;
 use super::super::words::counted;
-use crate::app::commands::rules::{
-    ChangePreview, Confirmation, Confirmed, Difference, Example, ShownChange,
-};
+use crate::app::commands::rules::{ChangePreview, Confirmation, Confirmed, Example, ShownChange};
+use crate::app::differences::Difference;
 use crate::app::queries::{ChangedAccount, Pair, ReplayReport, SampledWeek, WhatIf};
 use crate::domain::amount::{Money, WidePoints};
 use crate::domain::time::Millis;

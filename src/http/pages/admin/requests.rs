@@ -8,10 +8,11 @@ use maud::{Markup, html};
 
 use super::super::frame::{self, token};
 use super::super::request::{RequestQuery, cards, find_form, not_found};
+use super::super::requests;
 use super::super::visitor::{Form, Visitor};
 use super::super::words::{account_path, encoded};
 use super::super::{Pages, redirect};
-use super::{PageQuery, page_of, refusal, writes};
+use super::{PageQuery, adjustments, page_of, refusal, writes};
 use crate::app::commands::NewReversal;
 use crate::app::queries::{Beneficiary, Explanation, ReversalSent, View};
 use crate::domain::amount::{Money, Points};
@@ -83,7 +84,12 @@ async fn respond(
     let overdue = sent.filter(|sent| is_overdue(sent));
     let body = html! {
         h1 { "Why this number?" }
-        p { "A request of user " a href=(account_path(&user)) { (user.id()) } }
+        p {
+            "A request of user " a href=(account_path(&user)) { (user.id()) } ": "
+            a href=(requests::path_of(&user)) { "all requests" } " · "
+            a href=(adjustments::path_of(&user)) { "adjust the points" } " · "
+            a href=(format!("/admin/credits?user={}", encoded(user.id()))) { "credits" }
+        }
         @if let Some(note) = note { (note) }
         div #live hx-get=[get] hx-trigger=[get.map(|_| REFRESH)] hx-select=[get.map(|_| "#live")] hx-swap=[get.map(|_| "outerHTML")] {
             (cards(&explained))

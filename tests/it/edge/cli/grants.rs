@@ -1,9 +1,17 @@
 //! `pricing`, `credits`, `award`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tidemark::domain::amount::Money;
+use tidemark::ops::clock::{Clock as _, SystemClock};
+use tidemark::store::credits::{CreditEntry, add};
+use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
+use tidemark::store::embedded::EmbeddedStore;
+use tidemark::store::meter::StoreMeter;
 
+use super::halts::run;
 use super::{Place, chat};
 
 #[test]
@@ -113,7 +121,7 @@ fn usage_is_charged_from_the_moment_that_mainnet_is_in_force() {
 
 #[test]
 fn a_reason_is_a_line_of_plain_text() {
-    let mut place = Place::new();
+    let place = Place::new();
     place.tidemark(&["init"]).ok();
     place.tidemark(&["pricing", "init", "testnet"]).ok();
     let long = "r".repeat(501);
@@ -132,11 +140,11 @@ fn a_reason_is_a_line_of_plain_text() {
             assert!(said.contains(expected), "{said}");
         }
     }
-    // What was stored before there was a limit, or comes from elsewhere, is shown all the same, and steers no terminal.
-    let who: &str = Box::leak(format!("\u{1b}[2J{}", "w".repeat(70_000)).into_boxed_str());
-    place.env = vec![("USER", who)];
-    let add = ["credits", "add", "ann", "1", "--reason", &long[1..]];
-    let said = place.tidemark(&add).ok();
+    // What was stored before there was a limit, or comes from elsewhere, is shown all the same, and
+    // steers no terminal.
+    let who = format!("\u{1b}[2J{}", "w".repeat(70_000));
+    stored(&place, "ann", &who, &long[1..]);
+    let said = place.tidemark(&["credits", "show", "ann"]).ok();
     assert!(
         said.contains("\\u{1b}[2Jwww") && said.contains('…'),
         "{said}"
@@ -145,7 +153,56 @@ fn a_reason_is_a_line_of_plain_text() {
     let found = place.tidemark(&["credits", "show", "ann", "--json"]).json();
     let entry = &found["entries"][0];
     assert_eq!(entry["reason"], long[1..], "JSON is whole");
-    assert!(entry["by"].as_str().unwrap().starts_with(who));
+    assert_eq!(entry["by"], who);
+}
+
+#[test]
+fn unknown_accounts_and_large_amounts_are_pointed_out_and_scripts_are_not_stopped() {
+    let place = Place::new();
+    place.tidemark(&["init"]).ok();
+    place.tidemark(&["pricing", "init", "testnet"]).ok();
+    let notes = |args: &[&str]| {
+        let said = place.tidemark(args);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        let notes = said.err.lines().filter(|line| line.starts_with("note: "));
+        notes.map(str::to_owned).collect::<Vec<String>>()
+    };
+    let unknown = "note: there is no user “alcie” yet: no usage, no code, no credits, no key";
+    let large = "note: this is more than 1000 USD (http.ask_above_usd)";
+    let many = "note: this is more than 100000 points (http.ask_above_points)";
+    let rows: [(&[&str], &[&str]); 5] = [
+        (
+            &["award", "adjust", "user", "alcie", "100001"],
+            &[unknown, many],
+        ),
+        (&["credits", "add", "alcie", "1000.5"], &[unknown, large]),
+        (&["credits", "add", "alcie", "1000"], &[]),
+        (&["credits", "add", "alcie", "-1001", "--yes"], &[large]),
+        (&["award", "adjust", "user", "alcie", "-100000"], &[]),
+    ];
+    for (args, expected) in rows {
+        let args = [args, &["--reason", "a test"]].concat();
+        assert_eq!(notes(&args), expected, "{args:?}");
+    }
+}
+
+/// Nothing runs: credit by a name that no command of today gives.
+fn stored(place: &Place, user: &str, by: &str, reason: &str) {
+    run(async {
+        let store = EmbeddedStore::open(&place.path("data/store")).unwrap();
+        let mut settings = DynamoSettings::embedded(store.client());
+        settings.prefix = "tidemark-".to_owned();
+        let meter = Arc::new(StoreMeter::default());
+        let db = DynamoDb::new(&settings, meter, Arc::new(SystemClock));
+        let entry = CreditEntry {
+            idempotency_key: "from-elsewhere".to_owned(),
+            amount: Money(1_000_000_000),
+            reason: reason.to_owned(),
+            by: by.to_owned(),
+            at: SystemClock.now(),
+        };
+        add(&db, user, &entry).await.unwrap();
+    });
 }
 
 /// Adjustments, up and down, once per key.
@@ -167,7 +224,9 @@ fn corrected(place: &Place) {
 
 #[test]
 fn one_value_is_published_by_command_now_or_later() {
-    let place = Place::new();
+    let mut place = Place::new();
+    // Who it was is the system's word, not that of a variable.
+    place.env.push(("USER", "somebody-else"));
     place.tidemark(&["init"]).ok();
     place.tidemark(&["pricing", "init", "testnet"]).ok();
     let set = |rest: &[&str]| {
@@ -230,6 +289,9 @@ fn one_value_is_published_by_command_now_or_later() {
         json!({"azure-eu-1": "prov-9"})
     );
     assert_eq!(rule("system_mainnet")["value"], false);
+    let by = rule("tts")["by"].as_str().unwrap().to_owned();
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(place.path("data")).unwrap());
+    assert_eq!(by, format!("uid {uid} (tidemark command)"));
     let scheduled = place.tidemark(&["pricing", "show", "--scheduled", "--json"]);
     let scheduled = scheduled.json();
     assert_eq!(scheduled.as_array().unwrap().len(), 1);

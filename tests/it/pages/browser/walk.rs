@@ -54,6 +54,7 @@ async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
             vec![
                 ("user", "/users/user-1"),
                 ("user-empty", "/users/user-1?month=2025-01"),
+                ("user-requests", "/users/user-1/requests"),
                 ("wallet", "/users/user-1/wallet"),
                 ("not-yours", "/users/user-2"),
                 ("leaderboard", "/leaderboard"),
@@ -84,6 +85,10 @@ async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
                 ("votes", "/admin/governance"),
                 ("reject", &place),
                 ("audit", "/admin/audit"),
+                ("search", "/admin/find?q=nobody"),
+                ("no-account", "/users/nobody"),
+                ("adjustments", "/admin/adjustments?kind=user&id=user-1"),
+                ("keys", "/admin/keys"),
                 ("leaderboard-admin", "/leaderboard"),
             ],
         ),
@@ -112,6 +117,42 @@ async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// However large a total is, it stands on one line of the narrowest screen.
+#[tokio::test]
+#[ignore = "needs a browser: .ci/run tools"]
+async fn a_total_of_any_size_is_one_line_at_360_pixels() {
+    needs_browser();
+    let up = Up::start(&[]).await;
+    let driver = Driver::start().await;
+    for (user, points) in [
+        ("a", "1234.5"),
+        ("b", "1234567.891234"),
+        ("c", "99999999.999999"),
+    ] {
+        let reason = ["--reason", "a test"];
+        up.site
+            .run(&[&["award", "adjust", "user", user, points], &reason[..]].concat());
+        up.site.run(&["wait", "--timeout", "90s"]);
+        let look = Look {
+            width: 360,
+            ..Look::DESK
+        };
+        let browser = driver.browser(look).await;
+        let key = up.key(&format!("account:user:{user}"));
+        browser.signs_in(&up.url("/signin"), &key).await;
+        browser.open(&up.url(&format!("/users/{user}"))).await;
+        let lines = "return document.querySelector('.total .number').getClientRects().length";
+        assert_eq!(browser.run(lines, vec![]).await, json!(1), "{points}");
+        // In the window, to its last digit.
+        let within = "const box = document.querySelector('.total .number').getBoundingClientRect();
+            return box.right <= document.querySelector('.total').getBoundingClientRect().right";
+        assert_eq!(browser.run(within, vec![]).await, json!(true), "{points}");
+        assert!(browser.fits().await, "{points}");
+        browser.keep(&format!("total-{user}")).await;
+        browser.client.close().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,105 @@
+//! What a person confirms before money or points move: an account that does not exist yet, and an
+//! unusually large amount. Both are likely typing errors. Programs are not asked: the API acts.
+
+use std::fmt;
+
+use super::Commands;
+use crate::app::queries::QueryError;
+use crate::domain::amount::{Money, Points};
+use crate::domain::ids::Account;
+use crate::domain::text::REASON_CHARS_MAX;
+
+/// Why a confirmation is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// There is no such account yet.
+    UnknownAccount(Account),
+    /// More USD than the setting.
+    MuchMoney {
+        /// The setting.
+        above: Money,
+    },
+    /// More points than the setting.
+    ManyPoints {
+        /// The setting.
+        above: Points,
+    },
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Doubt::UnknownAccount(account) => write!(
+                f,
+                "there is no {} “{}” yet: no usage, no code, no credits, no key",
+                account.kind,
+                account.id()
+            ),
+            Doubt::MuchMoney { above } => {
+                write!(f, "this is more than {above} USD (http.ask_above_usd)")
+            }
+            Doubt::ManyPoints { above } => {
+                write!(
+                    f,
+                    "this is more than {above} points (http.ask_above_points)"
+                )
+            }
+        }
+    }
+}
+
+impl Commands {
+    /// What must be confirmed before credit is added for an account.
+    pub async fn doubts_of_credit(
+        &self,
+        account: &Account,
+        amount: Money,
+        above: Money,
+    ) -> Result<Vec<Doubt>, QueryError> {
+        let mut doubts = self.unknown(account).await?;
+        if amount.0.unsigned_abs() > above.0.unsigned_abs() {
+            doubts.push(Doubt::MuchMoney { above });
+        }
+        Ok(doubts)
+    }
+
+    /// What must be confirmed before an account's points are adjusted.
+    pub async fn doubts_of_adjustment(
+        &self,
+        account: &Account,
+        points: Points,
+        above: Points,
+    ) -> Result<Vec<Doubt>, QueryError> {
+        let mut doubts = self.unknown(account).await?;
+        if points.0.unsigned_abs() > above.0.unsigned_abs() {
+            doubts.push(Doubt::ManyPoints { above });
+        }
+        Ok(doubts)
+    }
+
+    async fn unknown(&self, account: &Account) -> Result<Vec<Doubt>, QueryError> {
+        let traces = self.queries.traces_of(account).await?;
+        let unknown = || Doubt::UnknownAccount(account.clone());
+        Ok(traces.is_empty().then(unknown).into_iter().collect())
+    }
+}
+
+/// The reason of a counter-entry. What reasons may not hold today is left out of one that was stored
+/// before there were limits.
+pub fn reason_of_undo(amount: &str, at: &str, reason: &str) -> String {
+    let text = format!("undoes {amount} of {at}: {reason}");
+    let allowed = text.chars().filter(|c| !c.is_control());
+    let text: String = allowed.take(REASON_CHARS_MAX).collect();
+    text.trim_end().to_owned()
+}
+
+/// The idempotency key of the counter-entry to an entry with this key, so that an entry is undone
+/// once, whichever admin asks for it.
+pub fn key_of_undo(key: &str) -> String {
+    /// Ids have 128 bytes.
+    const KEPT_BYTES: usize = 120;
+    match key.len() <= KEPT_BYTES {
+        true => format!("undo-{key}"),
+        false => format!("undo-{:032x}", xxhash_rust::xxh3::xxh3_128(key.as_bytes())),
+    }
+}

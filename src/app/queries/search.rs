@@ -1,0 +1,165 @@
+//! One search for what admins look for: accounts, referral codes and API keys.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{CodeView, KeyInfo, Queries, QueryError};
+use crate::domain::access::Scope;
+use crate::domain::ids::{Account, AccountKind};
+use crate::store::accounts::{HeadNow, head_now};
+use crate::store::db::StoreError;
+use crate::store::keys::KeyText;
+use crate::store::{credits, keys, referrals};
+
+/// Most keys that are shown.
+const KEYS_MAX: usize = 50;
+
+/// What is known of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountTrace {
+    /// It has usage or points.
+    Row,
+    /// It was referred by another account.
+    Link,
+    /// It has a referral code.
+    Code,
+    /// Credit was added for it.
+    Credits,
+    /// There is an API key for it, which may be revoked.
+    Key,
+}
+
+/// An account, and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundAccount {
+    /// User or provider.
+    #[schema(value_type = String)]
+    pub user_type: AccountKind,
+    /// Its id.
+    pub id: String,
+    /// What is known of it.
+    pub known_by: Vec<AccountTrace>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SearchResult {
+    /// Accounts with exactly this id: a user, a provider, or both.
+    pub accounts: Vec<FoundAccount>,
+    /// The referral code with this text, regardless of case.
+    pub code: Option<CodeView>,
+    /// Keys with this id, or whose name contains this text, regardless of case; the newest first.
+    pub keys: Vec<KeyInfo>,
+    /// How many more keys there are.
+    pub further_keys: usize,
+}
+
+/// The id of an API key that was given whole, by mistake or for want of its id.
+pub fn id_of_pasted_key(text: &str) -> Option<String> {
+    let key = text.trim().parse::<KeyText>().ok()?;
+    Some(key.id().to_owned())
+}
+
+impl SearchResult {
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.code.is_none() && self.keys.is_empty()
+    }
+}
+
+impl Queries {
+    /// What there is of an account, of keys only if there is nothing else; empty: there is no such
+    /// account.
+    pub async fn traces_of(&self, account: &Account) -> Result<Vec<AccountTrace>, QueryError> {
+        let traces = self.traces(account, &[]).await?;
+        if !traces.is_empty() {
+            return Ok(traces);
+        }
+        let keys = keys::list(self.db()).await?;
+        Ok(self.traces(account, &keys).await?)
+    }
+
+    async fn traces(
+        &self,
+        account: &Account,
+        keys: &[keys::ApiKey],
+    ) -> Result<Vec<AccountTrace>, StoreError> {
+        let db = self.db();
+        let credits = async {
+            match account.kind {
+                AccountKind::User => credits::added(db, account.id()).await,
+                AccountKind::Provider => Ok(credits::Added::default()),
+            }
+        };
+        let (row, link, code, credits) = futures::try_join!(
+            self.has_row(account),
+            referrals::link_of(db, account),
+            referrals::code_of(db, account),
+            credits,
+        )?;
+        let scope = Scope::Account(account.clone());
+        let has_key = keys.iter().any(|key| key.scopes.contains(&scope));
+        let traces = [
+            (AccountTrace::Row, row),
+            (AccountTrace::Link, link.is_some()),
+            (AccountTrace::Code, code.is_some()),
+            (AccountTrace::Credits, credits.entries > 0),
+            (AccountTrace::Key, has_key),
+        ];
+        let found = traces.into_iter().filter(|(_, is_there)| *is_there);
+        Ok(found.map(|(trace, _)| trace).collect())
+    }
+
+    async fn has_row(&self, account: &Account) -> Result<bool, StoreError> {
+        match head_now(self.db(), account).await {
+            Ok(head) => Ok(head != HeadNow::Absent),
+            // A row that cannot be read is one.
+            Err(StoreError::Corrupt { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks for a text: the id of an account, a referral code, the id or a part of the name of an
+    /// API key. Of a whole key, its id counts.
+    pub async fn search(&self, text: &str) -> Result<SearchResult, QueryError> {
+        let keys = keys::list(self.db()).await?;
+        let pasted = id_of_pasted_key(text);
+        let mut accounts = Vec::new();
+        for kind in AccountKind::ALL.into_iter().filter(|_| pasted.is_none()) {
+            let Ok(account) = Account::new(kind, text) else {
+                continue;
+            };
+            let known_by = self.traces(&account, &keys).await?;
+            if !known_by.is_empty() {
+                let id = account.id().to_owned();
+                accounts.push(FoundAccount {
+                    user_type: kind,
+                    id,
+                    known_by,
+                });
+            }
+        }
+        let code = referrals::lookup(self.db(), text).await?;
+        let wanted = pasted.as_deref().unwrap_or(text).to_lowercase();
+        let matches = |key: &keys::ApiKey| {
+            key.id == wanted || pasted.is_none() && key.name.to_lowercase().contains(&wanted)
+        };
+        let mut found: Vec<KeyInfo> = keys
+            .into_iter()
+            .rev()
+            .filter(matches)
+            .map(KeyInfo::from)
+            .collect();
+        let further_keys = found.len().saturating_sub(KEYS_MAX);
+        found.truncate(KEYS_MAX);
+        Ok(SearchResult {
+            accounts,
+            code: code.map(CodeView::from),
+            keys: found,
+            further_keys,
+        })
+    }
+}
