@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Request, Response, header};
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tidemark::app::CommandError;
 use tidemark::app::closing::{Closing, missing_files, watch};
@@ -400,4 +401,36 @@ async fn an_address_has_a_share_of_the_public_downloads() {
     assert!(held.iter().all(|answer| answer.status() == 200));
     let refused = begun(&proxied, greedy).await;
     assert_eq!(code_of(refused).await, (503, "downloads_busy".to_owned()));
+}
+
+/// The server takes pieces off the body while its buffer has room, whether the client reads or not.
+#[tokio::test]
+async fn a_client_that_reads_nothing_of_a_small_file_holds_a_slot() {
+    let stand = final_stand().await;
+    let closed = stand.post(super::closes::ROUTE, &body("2026-08")).await;
+    assert_eq!(closed.status, 200, "{:?}", closed.body);
+    let mut held = Vec::new();
+    for client in 1..=8 {
+        let answer = begun(&stand, [10, 0, 1, client]).await;
+        assert_eq!(answer.status(), 200);
+        let mut pieces = answer.into_body().into_data_stream();
+        let first = pieces.next().await.expect("a piece").unwrap();
+        assert!(!first.is_empty());
+        held.push(pieces);
+    }
+    // Whoever makes the pieces has time to come to the end.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let refused = begun(&stand, [10, 0, 1, 9]).await;
+    assert_eq!(code_of(refused).await, (503, "downloads_busy".to_owned()));
+    drop(held);
+    let start = Instant::now();
+    while begun(&stand, [10, 0, 1, 9]).await.status() != 200 {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "no room comes back"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
