@@ -105,6 +105,8 @@ pub(super) async fn list(
         (status = 422, description = "`pool_or_tokens_per_point`: give one of them. `amount_is_zero`, `amount_out_of_range` (2^256 or more), \
             `invalid_amount`, `decimals_out_of_range` (more than 36), `invalid_kinds`: about a value.", body = Problem,
             content_type = "application/problem+json"),
+        (status = 503, description = "`files_unavailable`: the place of the files does not answer; retry, see Retry-After.", body = Problem,
+            content_type = "application/problem+json"),
     ))]
 pub(super) async fn close(
     caller: May<AdminWrite>,

@@ -52,7 +52,7 @@ pub async fn link(db: &dyn Db, account: &Account, address: Option<Address>) {
     db.transact(writes.to_vec()).await.unwrap();
 }
 
-async fn earns(stand: &Stand, account: &Account, day: &str, points: i64) {
+pub(super) async fn earns(stand: &Stand, account: &Account, day: &str, points: i64) {
     book(stand, account, |entry| {
         served(entry, day, 1, Points(points))
     })
@@ -136,7 +136,7 @@ impl Beside for Published {
     }
 }
 
-fn units(text: &Value) -> U256 {
+pub(super) fn units(text: &Value) -> U256 {
     U256::from_str_radix(text.as_str().unwrap(), 10).unwrap()
 }
 
@@ -155,7 +155,7 @@ pub fn proves(proof: &Value, is_uniswap: bool) -> bool {
     Some(proof_root(leaf, &nodes)) == Hash::of_text(proof["root"].as_str().unwrap())
 }
 
-async fn claims(stand: &Stand, path: &str) -> Value {
+pub(super) async fn claims(stand: &Stand, path: &str) -> Value {
     let answer = stand.get(&format!("/api/{path}/claims")).await;
     assert_eq!(answer.status, 200, "{:?}", answer.body);
     answer.json()
