@@ -14,14 +14,23 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use tidemark::domain::amount::Points;
+use tidemark::domain::ethereum::U256;
+use tidemark::domain::event::Service;
+use tidemark::domain::posting::{Deduction, Slot};
+use tidemark::domain::rules::Network;
 use tidemark::domain::time::Millis;
 use tidemark::objects::Objects;
 use tidemark::store::closes::{self, StoredClose};
 
-use super::closes::{ROUTE, all_files, body, closing, marketplace, month, terms};
-use super::rows::{posted_up_to, start_of};
-use super::stand::NOON;
+use super::closes::{
+    ROUTE, all_files, body, claims, closing, earns, link, marketplace, month, terms, units,
+};
+use super::rows::{book, posted_up_to, rules, start_of};
+use super::stand::{NOON, Stand};
+use crate::domain::closing::address;
+use crate::store::user;
 
 /// Files in memory, whose `n`-th write fails: before it happened, or after. That is where its closer
 /// is killed. The files of the closes here are small, so that each is written at once.
@@ -183,4 +192,100 @@ async fn a_place_that_refuses_a_file_is_unavailable_until_it_takes_it() {
     let closed = stand.post(ROUTE, &body("2026-08")).await;
     assert_eq!(closed.status, 200, "{:?}", closed.body);
     assert_eq!(closed.json()["state"], json!("closed"));
+}
+
+/// What every address was paid so far.
+fn leaves(files: &BTreeMap<String, Vec<u8>>, month: &str) -> BTreeMap<String, U256> {
+    let file = &files[&format!("{month}/cumulative.json")];
+    let file: Value = serde_json::from_slice(file).unwrap();
+    let values = file["values"].as_array().expect("values").iter();
+    let leaf = |value: &Value| {
+        let address = value["value"][0].as_str().expect("an address");
+        (address.to_owned(), units(&value["value"][1]))
+    };
+    values.map(leaf).collect()
+}
+
+#[tokio::test]
+async fn a_reversal_after_a_close_lowers_nothing_and_is_taken_off_later_closes() {
+    let stand = Stand::new().await;
+    rules(&stand, Network::Testnet).await;
+    for (number, id) in [(1, "ann"), (2, "bob")] {
+        let account = user(id);
+        earns(&stand, &account, "2026-08-03", 2_000_000).await;
+        link(&stand.db, &account, Some(address(number))).await;
+    }
+    earns(&stand, &user("ann"), "2026-09-03", 1_000_000).await;
+    posted_up_to(&stand, start_of("2026-11-05")).await;
+    let files = Objects::in_memory();
+    let stand = stand.with_files(files.clone());
+    let closing = closing(&stand, Arc::new(stand.db.clone()), &files);
+    let first = closing.close(month("2026-08"), Some(terms()), "a test");
+    let first = first.await.unwrap();
+    let august = all_files(&files).await;
+
+    // What bob earned in August is reversed, and more, as its month has closed.
+    book(&stand, &user("bob"), |entry| {
+        let deduction = Deduction {
+            reversed: 1,
+            points: Points(5_000_000),
+            ..Deduction::default()
+        };
+        let late = Slot::Late(month("2026-09"));
+        let place = (late, Service::CHAT_COMPLETIONS, deduction);
+        entry.deductions.by_service.push(place);
+    })
+    .await;
+    earns(&stand, &user("bob"), "2026-10-03", 6_000_000).await;
+    for path in august.keys() {
+        files.delete(path).await.unwrap();
+    }
+    let again = closing.close(month("2026-08"), None, "a test").await;
+    assert_eq!(again.unwrap(), first);
+    assert!(all_files(&files).await == august, "August came out differently");
+
+    let second = closing.close(month("2026-09"), Some(terms()), "a test");
+    assert_eq!(second.await.unwrap().totals.expect("sums").in_debt, 1);
+    let bob = claims(&stand, "users/bob").await;
+    let (september, of_august) = (&bob["closes"][0], &bob["closes"][1]);
+    assert_eq!(september["status"], "debt");
+    assert_eq!(
+        (&september["debt"], &september["paid"]),
+        (&json!("5"), &json!("0"))
+    );
+    assert_eq!(of_august["status"], "claimable");
+    let found = all_files(&files).await;
+    let (before, after) = (leaves(&found, "2026-08"), leaves(&found, "2026-09"));
+    assert_eq!(before.len(), 2);
+    for (address, paid) in &before {
+        assert!(after[address] >= *paid, "{address} fell");
+    }
+    assert!(after != before, "ann was paid");
+    let address = bob["cumulative"][0]["claim"]["address"].as_str();
+    let address = address.expect("bob's address");
+    let bobs = |leaves: &BTreeMap<String, U256>| {
+        let mut leaves = leaves.iter();
+        let found = leaves.find(|(leaf, _)| leaf.eq_ignore_ascii_case(address));
+        *found.expect("bob's leaf").1
+    };
+    assert_eq!(bobs(&after), bobs(&before));
+
+    // Of six points, five pay off the debt.
+    let third = closing.close(month("2026-10"), Some(terms()), "a test");
+    third.await.unwrap();
+    let bob = claims(&stand, "users/bob").await;
+    let october = &bob["closes"][0];
+    for (field, expected) in [
+        ("status", "claimable"),
+        ("points", "6"),
+        ("debtBefore", "5"),
+        ("eligiblePoints", "1"),
+        ("debt", "0"),
+    ] {
+        assert_eq!(october[field], expected, "{field} of {october}");
+    }
+    let last = leaves(&all_files(&files).await, "2026-10");
+    let paid = units(&october["paid"]);
+    assert!(bobs(&last) > bobs(&after), "{paid} were paid");
+    assert_eq!(bobs(&after).checked_add(paid), Some(bobs(&last)));
 }
