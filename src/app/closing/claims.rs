@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::Closing;
 use super::carry::close_file;
-use crate::app::CommandError;
+use crate::app::{CommandError, Refusal};
 use crate::claims::{
     AccountRow, AccountsIndex, CloseFile, FileKind, LEAF_BYTES, NODE_BYTES, TreeLeaf, TreePlaces,
     node_of_bytes, read_rows,
@@ -377,10 +377,12 @@ fn share_of(address: Address, leaves: u64) -> u64 {
     u64::try_from(share >> 64).unwrap_or(u64::MAX)
 }
 
+/// A file that an admin has to bring back.
 fn gone(file: &CloseFile, kind: FileKind) -> CommandError {
-    CommandError::Internal(format!(
-        "the file {} is gone; `tidemark close {}` makes it again",
+    let detail = format!(
+        "the file {} is gone or was cut short; an admin makes it again with `tidemark close {}`",
         file.name_of(kind),
         file.month
-    ))
+    );
+    Refusal::waits("closing_file_missing", detail).into()
 }

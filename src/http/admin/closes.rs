@@ -100,7 +100,8 @@ pub(super) async fn list(
             `months_out_of_order`: another month comes first. `close_unfinished`: an earlier close was not finished. \
             `closed_on_other_terms`: it is closed. `decimals_changed`: earlier closes had others. `close_running`: wait. \
             `no_closing_location`: no place for files is configured. `closing_file_damaged`: a file is there with other bytes. \
-            `close_record_missing`: the month's files are there, and the tables know nothing of it.",
+            `close_record_missing`: the month's files are there, and the tables know nothing of it. \
+            `close_differs`: computed again, a close comes out differently; restore its files from a backup.",
             body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`pool_or_tokens_per_point`: give one of them. `amount_is_zero`, `amount_out_of_range` (2^256 or more), \
             `invalid_amount`, `decimals_out_of_range` (more than 36), `invalid_kinds`: about a value.", body = Problem,

@@ -24,7 +24,7 @@ use tidemark::store::db::Db;
 use tidemark::store::set_aside;
 use tower::ServiceExt as _;
 
-use super::closes::{all_files, body, closing, filled, marketplace, month, terms};
+use super::closes::{all_files, body, closing, earns, filled, marketplace, month, terms};
 use super::rows::{posted_up_to, start_of};
 use super::set_aside::record_of;
 use super::stand::{NOON, Stand};
@@ -240,6 +240,50 @@ async fn there_is_nothing_before_the_first_year() {
         assert_eq!(answer["closes"].as_array().map(Vec::len), Some(count));
         assert_eq!(answer["next"], json!(null));
     }
+}
+
+#[tokio::test]
+async fn claims_whose_files_are_gone_wait_for_an_admin() {
+    let stand = final_stand().await;
+    let files = Objects::in_memory();
+    let stand = stand.with_files(files.clone());
+    let close = async || {
+        let closed = stand.post(super::closes::ROUTE, &body("2026-08")).await;
+        assert_eq!(closed.status, 200, "{:?}", closed.body);
+    };
+    close().await;
+    for gone in ["accounts-index.csv", "accounts.csv", "openzeppelin.tree"] {
+        files.delete(&format!("2026-08/{gone}")).await.unwrap();
+        let answer = stand.get("/api/users/ann/claims").await;
+        let expected = (503, "closing_file_missing".to_owned());
+        assert_eq!(answer.code(), expected, "{gone}");
+        assert!(answer.headers.contains_key(header::RETRY_AFTER));
+        let detail = answer.json()["detail"].to_string();
+        assert!(detail.contains(gone), "{detail}");
+        close().await;
+        assert_eq!(stand.get("/api/users/ann/claims").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_close_that_comes_out_differently_is_refused_and_writes_nothing() {
+    let stand = final_stand().await;
+    let files = Objects::in_memory();
+    let closing = on(&stand, &files);
+    let closed = closing.close(month("2026-08"), Some(terms()), "a test");
+    closed.await.unwrap();
+    // Rows of a closed month that somebody changed.
+    earns(&stand, &user("dora"), "2026-08-06", 1_000_000).await;
+    files.delete("2026-08/accounts.csv").await.unwrap();
+    let left = all_files(&files).await;
+    let again = closing.close(month("2026-08"), None, "a test").await;
+    assert_eq!(code(again), "close_differs");
+    assert_eq!(stand.metrics.closing_failures_total.get(), 1);
+    let next = closing.preview(month("2026-09"), terms()).await;
+    assert_eq!(code(next), "close_differs");
+    let next = closing.close(month("2026-09"), Some(terms()), "a test");
+    assert_eq!(code(next.await), "close_differs");
+    assert!(all_files(&files).await == left, "files were written");
 }
 
 /// What the metrics say of the files after one look: missing ones, and whether they cannot be looked

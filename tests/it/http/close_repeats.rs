@@ -242,7 +242,10 @@ async fn a_reversal_after_a_close_lowers_nothing_and_is_taken_off_later_closes()
     }
     let again = closing.close(month("2026-08"), None, "a test").await;
     assert_eq!(again.unwrap(), first);
-    assert!(all_files(&files).await == august, "August came out differently");
+    assert!(
+        all_files(&files).await == august,
+        "August came out differently"
+    );
 
     let second = closing.close(month("2026-09"), Some(terms()), "a test");
     assert_eq!(second.await.unwrap().totals.expect("sums").in_debt, 1);
