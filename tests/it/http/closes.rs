@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use axum::http::Method;
 use serde_json::{Value, json};
+use tidemark::app::CommandError;
 use tidemark::app::closing::Closing;
 use tidemark::app::queries::Queries;
 use tidemark::claims::FileKind;
@@ -635,5 +636,12 @@ async fn two_closers_at_once_agree() {
         one.close(month("2026-09"), Some(terms()), "one"),
         two.close(month("2026-09"), Some(other), "two"),
     );
-    assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+    let lost = match (one, two) {
+        (Ok(_), Err(lost)) | (Err(lost), Ok(_)) => lost,
+        both => panic!("one of them closes it, not {both:?}"),
+    };
+    let CommandError::Refused(refusal) = &lost else {
+        panic!("not refused, but {lost}");
+    };
+    assert_eq!(refusal.code, "closed_on_other_terms");
 }
