@@ -27,7 +27,7 @@ pub enum RefusalKind {
     Conflict,
     /// It was understood, but cannot be done with these values.
     Invalid,
-    /// It waits until somebody has done something; then the same can be done.
+    /// It needs an admin to do something first; after that, the same request succeeds.
     Waits,
 }
 
@@ -95,7 +95,7 @@ impl Refusal {
         Refusal::new(RefusalKind::Conflict, code, detail)
     }
 
-    /// It waits for somebody.
+    /// An admin has to do something first.
     pub fn waits(code: &'static str, detail: impl ToString) -> Refusal {
         Refusal::new(RefusalKind::Waits, code, detail)
     }

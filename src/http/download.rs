@@ -37,8 +37,8 @@ pub(super) const PUBLISHED_SHARE: usize = 2;
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// Longest download.
 const WITHIN: Duration = Duration::from_secs(60 * 60);
-/// A download of what anybody may see has this long, and the time that its bytes take at the pace
-/// below: whoever is slower gives up the slot to others.
+/// A public download may last this long, and the time that its bytes take at the rate below, so
+/// that slow clients do not keep the slots from others.
 const PUBLIC_GRACE: Duration = Duration::from_secs(60);
 const PUBLIC_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// Files of closed months are handed to the connection in pieces of this size, as copies: what a

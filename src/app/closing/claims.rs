@@ -394,3 +394,21 @@ fn gone(file: &CloseFile, kind: FileKind) -> CommandError {
     );
     Refusal::waits("closing_file_missing", detail).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{IndexCache, IndexKey};
+    use crate::claims::AccountsIndex;
+
+    #[test]
+    fn an_index_is_kept_for_the_file_from_which_it_was_read() {
+        let key = |sha256: &str| -> IndexKey { ("2026-08".parse().unwrap(), sha256.to_owned()) };
+        let cache = IndexCache::default();
+        let index = AccountsIndex::read("a test", b"0,,\n").unwrap();
+        cache.keep(key("one"), &Arc::new(index));
+        assert!(cache.get(&key("one")).is_some());
+        assert!(cache.get(&key("other")).is_none());
+    }
+}

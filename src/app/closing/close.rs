@@ -287,7 +287,7 @@ impl Closing {
         let stands = closes::finish(self.db(), &begun, &finished, &entry).await?;
         if stands.file != finished.file {
             let detail = format!(
-                "another process closed {month} with another result, which stands; compare the \
+                "another process closed {month} with another result, which was stored; compare the \
                  versions of both"
             );
             return Err(Refusal::conflict(DIFFERS, detail).into());
