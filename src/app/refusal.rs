@@ -27,9 +27,12 @@ pub enum RefusalKind {
     Conflict,
     /// It was understood, but cannot be done with these values.
     Invalid,
+    /// It needs an admin to do something first; after that, the same request succeeds.
+    Waits,
 }
 
-/// A refused command. Nothing was changed; retrying the same is of no use.
+/// A refused command. Nothing was changed; retrying the same is of no use, unless something else
+/// changes first.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Refusal {
@@ -90,6 +93,11 @@ impl Refusal {
     /// It contradicts what was done before.
     pub fn conflict(code: &'static str, detail: impl ToString) -> Refusal {
         Refusal::new(RefusalKind::Conflict, code, detail)
+    }
+
+    /// An admin has to do something first.
+    pub fn waits(code: &'static str, detail: impl ToString) -> Refusal {
+        Refusal::new(RefusalKind::Waits, code, detail)
     }
 
     /// Rules that cannot be used.

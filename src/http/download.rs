@@ -37,6 +37,13 @@ pub(super) const PUBLISHED_SHARE: usize = 2;
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// Longest download.
 const WITHIN: Duration = Duration::from_secs(60 * 60);
+/// A public download may last this long, and the time that its bytes take at the rate below, so
+/// that slow clients do not keep the slots from others.
+const PUBLIC_GRACE: Duration = Duration::from_secs(60);
+const PUBLIC_BYTES_PER_SECOND: u64 = 256 * 1024;
+/// Files of closed months are handed to the connection in pieces of this size, as copies: what a
+/// client does not take then keeps no larger piece in memory.
+const FRAME_BYTES: usize = 64 * 1024;
 /// Whether the month is final.
 const FINAL: HeaderName = HeaderName::from_static("x-tidemark-final");
 
@@ -83,6 +90,19 @@ pub(super) enum Downloader {
     Anybody(Option<IpAddr>),
 }
 
+impl Downloader {
+    /// How long a download of so many bytes may take.
+    fn within(self, bytes: u64) -> Duration {
+        match self {
+            Downloader::Admin => WITHIN,
+            Downloader::Anybody(_) => {
+                let sending = Duration::from_secs(bytes / PUBLIC_BYTES_PER_SECOND);
+                PUBLIC_GRACE.saturating_add(sending).min(WITHIN)
+            }
+        }
+    }
+}
+
 /// Begins a download of a file of a closed month.
 pub(super) async fn download_closed(
     service: &ApiState,
@@ -105,11 +125,10 @@ pub(super) async fn download_closed(
         (header::CONTENT_LENGTH, file.bytes.to_string()),
         (header::CONTENT_DISPOSITION, disposition),
     ];
+    let within = who.within(file.bytes);
     let (pieces, made) = mpsc::channel(1);
     let work = async move {
-        let _held = held;
-        let sent = tokio::time::timeout(WITHIN, send_closed(file.pieces, &pieces)).await;
-        if !matches!(sent, Ok(Ok(()))) {
+        if !send_within(within, file.pieces, pieces, held).await {
             tracing::info!(
                 event = "closing.download_ended", %month, %kind,
                 "a download of a file of a closed month ended early"
@@ -120,6 +139,25 @@ pub(super) async fn download_closed(
     Ok((headers, Body::from_stream(received(made, cut_short))).into_response())
 }
 
+/// Sends a file. `held` is kept until the connection has dropped the body, which is when it has
+/// taken everything or was closed; or until the time is over. It is not enough that the last piece
+/// waits for the connection. Whether everything was sent in time.
+async fn send_within<H>(
+    within: Duration,
+    file: BoxStream<'static, Result<Bytes, ObjectsError>>,
+    pieces: mpsc::Sender<Piece>,
+    held: H,
+) -> bool {
+    let whole = async {
+        send_closed(file, &pieces).await?;
+        pieces.closed().await;
+        Ok::<(), io::Error>(())
+    };
+    let sent = tokio::time::timeout(within, whole).await;
+    drop(held);
+    matches!(sent, Ok(Ok(())))
+}
+
 async fn send_closed(
     mut file: BoxStream<'static, Result<Bytes, ObjectsError>>,
     pieces: &mpsc::Sender<Piece>,
@@ -127,11 +165,14 @@ async fn send_closed(
     let gone = || io::Error::other("the client went away");
     while let Some(bytes) = file.next().await {
         let bytes = bytes.map_err(io::Error::other)?;
-        send(pieces, Piece::Bytes(bytes))
-            .await
-            .map_err(|_| gone())?;
+        for frame in bytes.chunks(FRAME_BYTES) {
+            let frame = Piece::Bytes(Bytes::copy_from_slice(frame));
+            send(pieces, frame).await.map_err(|_| gone())?;
+        }
     }
-    send(pieces, Piece::End).await.map_err(|_| gone())
+    // The length was sent before the file: a connection that has all bytes need not ask for more.
+    let _ = send(pieces, Piece::End).await;
+    Ok(())
 }
 
 fn cut_short() -> io::Error {
@@ -193,4 +234,73 @@ async fn send_all(export: &mut Export, pieces: &mpsc::Sender<Piece>) -> Result<(
 async fn send(pieces: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), Ended> {
     let sent = pieces.send_timeout(piece, STALLED_AFTER).await;
     sent.map_err(|_| Ended::Client)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures::stream::{self, BoxStream, StreamExt as _};
+    use tokio::sync::mpsc;
+
+    use super::{Downloader, FRAME_BYTES, WITHIN, send_within};
+    use crate::app::pieces::{Piece, received};
+    use crate::http::public_room::PublicRoom;
+    use crate::objects::ObjectsError;
+
+    fn file(bytes: usize) -> BoxStream<'static, Result<Bytes, ObjectsError>> {
+        stream::iter([Ok(Bytes::from(vec![7; bytes]))]).boxed()
+    }
+
+    fn cut_short() -> io::Error {
+        io::Error::other("cut short")
+    }
+
+    #[test]
+    fn anybody_has_a_minute_and_the_time_at_a_pace() {
+        const MIB: u64 = 1024 * 1024;
+        let anybody = |bytes| Downloader::Anybody(None).within(bytes).as_secs();
+        for (bytes, seconds) in [
+            (0, 60),
+            (256 * 1024 - 1, 60),
+            (256 * 1024, 61),
+            (100 * MIB, 460),
+            (u64::MAX, WITHIN.as_secs()),
+        ] {
+            assert_eq!(anybody(bytes), seconds, "{bytes} bytes");
+        }
+        assert_eq!(Downloader::Admin.within(0), WITHIN);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_loses_its_slot_when_its_time_is_over() {
+        let room = PublicRoom::new(1, 1);
+        for bytes in [5, 3 * FRAME_BYTES] {
+            let slot = room.enter(None).ok().unwrap();
+            let (pieces, made) = mpsc::channel(1);
+            let within = Duration::from_millis(1);
+            assert!(!send_within(within, file(bytes), pieces, slot).await);
+            assert!(room.enter(None).is_ok(), "the slot is free");
+            // What is left of it does not pass for the whole file.
+            let taken: Vec<_> = received(made, cut_short).collect().await;
+            assert!(taken.last().is_some_and(Result::is_err), "{bytes} bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_held_until_the_body_is_dropped() {
+        let room = PublicRoom::new(1, 1);
+        let slot = room.enter(None).ok().unwrap();
+        let (pieces, mut made) = mpsc::channel(1);
+        let sending = tokio::spawn(send_within(WITHIN, file(5), pieces, slot));
+        assert!(matches!(made.recv().await, Some(Piece::Bytes(bytes)) if bytes.len() == 5));
+        assert!(matches!(made.recv().await, Some(Piece::End)));
+        tokio::task::yield_now().await;
+        assert!(room.enter(None).is_err(), "everything was sent, not taken");
+        drop(made);
+        assert!(sending.await.unwrap());
+        assert!(room.enter(None).is_ok());
+    }
 }

@@ -241,9 +241,15 @@ impl From<Refusal> for Problem {
             RefusalKind::NotFound => StatusCode::NOT_FOUND,
             RefusalKind::Conflict => StatusCode::CONFLICT,
             RefusalKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            RefusalKind::Waits => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let retry_after = match refusal.kind {
+            RefusalKind::Waits => 60,
+            _ => 0,
         };
         let event = refusal.event.map(|rejection| BadEvent::new(0, rejection));
         Problem::new(status, refusal.code, refusal.detail)
+            .retry_after(retry_after)
             .of_faults(&refusal.faults)
             .of_events(event.into_iter().collect())
     }

@@ -5,7 +5,7 @@ use crate::app::{CommandError, Refusal};
 use crate::claims::{
     Claims, CloseFile, CloseTotals, FileError, FileKind, read_accounts, read_leaves,
 };
-use crate::domain::closing::{CarriedAccount, CarriedOver, Shape};
+use crate::domain::closing::{CarriedAccount, CarriedOver, ClosedMonth, Shape};
 use crate::domain::time::Month;
 use crate::store::closes::StoredClose;
 
@@ -121,6 +121,7 @@ impl Closing {
         let closed = self
             .compute(begun.month, &begun.terms, begun.control, carried, room)
             .await?;
+        must_come_out_as(&closed, file)?;
         let made = self.write_files(begun, &closed, sha256).await?;
         if made != *file {
             return Err(came_out_differently(begun.month));
@@ -150,10 +151,7 @@ impl Closing {
                 room,
             )
             .await?;
-        let claims = Claims::of_close(&closed).entries().len();
-        if CloseTotals::of(&closed.totals, claims) != file.totals {
-            return Err(came_out_differently(begun.month));
-        }
+        must_come_out_as(&closed, file)?;
         Ok(Before {
             carried: closed.carried_over(),
             sha256: Some(file.sha256()),
@@ -161,11 +159,24 @@ impl Closing {
     }
 }
 
+/// Refuses other sums than those of the close's record: before any file is written.
+fn must_come_out_as(closed: &ClosedMonth, file: &CloseFile) -> Result<(), CommandError> {
+    let claims = Claims::of_close(closed).entries().len();
+    match CloseTotals::of(&closed.totals, claims) == file.totals {
+        true => Ok(()),
+        false => Err(came_out_differently(file.month)),
+    }
+}
+
+/// The code of a close that does not come out as it did.
+pub(super) const DIFFERS: &str = "close_differs";
+
 fn came_out_differently(month: Month) -> CommandError {
-    CommandError::Internal(format!(
+    let detail = format!(
         "the close of {month} came out differently when it was computed again; rows or the control \
          feed were changed since. Restore its files from a backup"
-    ))
+    );
+    Refusal::conflict(DIFFERS, detail).into()
 }
 
 /// An earlier month whose close was begun and not finished.

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::Closing;
 use super::carry::close_file;
-use crate::app::CommandError;
+use crate::app::{CommandError, Refusal};
 use crate::claims::{
     AccountRow, AccountsIndex, CloseFile, FileKind, LEAF_BYTES, NODE_BYTES, TreeLeaf, TreePlaces,
     node_of_bytes, read_rows,
@@ -29,21 +29,25 @@ const INDEX_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Leaves that are read at once when one is looked for.
 const LEAVES_PER_READ: u64 = 64;
 
-/// Indexes of accounts, by month.
+/// The month of an index and the SHA-256 of its file: a month that was closed anew, after the tables
+/// were restored, has another one.
+type IndexKey = (Month, String);
+
+/// Indexes of accounts.
 #[derive(Default)]
-pub(super) struct IndexCache(Mutex<BTreeMap<Month, Arc<AccountsIndex>>>);
+pub(super) struct IndexCache(Mutex<BTreeMap<IndexKey, Arc<AccountsIndex>>>);
 
 impl IndexCache {
-    fn get(&self, month: Month) -> Option<Arc<AccountsIndex>> {
+    fn get(&self, key: &IndexKey) -> Option<Arc<AccountsIndex>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(&month).cloned()
+        kept.get(key).cloned()
     }
 
     /// Old months go first.
-    fn keep(&self, month: Month, index: &Arc<AccountsIndex>) {
+    fn keep(&self, key: IndexKey, index: &Arc<AccountsIndex>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(month, Arc::clone(index));
-        let weight = |kept: &BTreeMap<Month, Arc<AccountsIndex>>| {
+        kept.insert(key, Arc::clone(index));
+        let weight = |kept: &BTreeMap<IndexKey, Arc<AccountsIndex>>| {
             kept.values().map(|index| index.weight()).sum::<usize>()
         };
         while weight(&kept) > INDEX_BYTES_MAX && kept.len() > 1 {
@@ -237,15 +241,19 @@ impl Closing {
     }
 
     async fn index(&self, file: &CloseFile) -> Result<Arc<AccountsIndex>, CommandError> {
-        if let Some(index) = self.indexes.get(file.month) {
+        let kind = FileKind::AccountsIndex;
+        let entry = file.entry(kind);
+        let entry = entry.ok_or_else(|| super::files::damaged(file.name_of(kind)))?;
+        let key = (file.month, entry.sha256.clone());
+        if let Some(index) = self.indexes.get(&key) {
             return Ok(index);
         }
-        let bytes = self.read_whole(file, FileKind::AccountsIndex).await?;
-        let bytes = bytes.ok_or_else(|| gone(file, FileKind::AccountsIndex))?;
-        let index = AccountsIndex::read(&FileKind::AccountsIndex.to_string(), &bytes);
+        let bytes = self.read_whole(file, kind).await?;
+        let bytes = bytes.ok_or_else(|| gone(file, kind))?;
+        let index = AccountsIndex::read(&kind.to_string(), &bytes);
         let index = index.map_err(|error| CommandError::Internal(error.to_string()))?;
         let index = Arc::new(index);
-        self.indexes.keep(file.month, &index);
+        self.indexes.keep(key, &index);
         Ok(index)
     }
 
@@ -377,10 +385,30 @@ fn share_of(address: Address, leaves: u64) -> u64 {
     u64::try_from(share >> 64).unwrap_or(u64::MAX)
 }
 
+/// A file that an admin has to bring back.
 fn gone(file: &CloseFile, kind: FileKind) -> CommandError {
-    CommandError::Internal(format!(
-        "the file {} is gone; `tidemark close {}` makes it again",
+    let detail = format!(
+        "the file {} is gone or was cut short; an admin makes it again with `tidemark close {}`",
         file.name_of(kind),
         file.month
-    ))
+    );
+    Refusal::waits("closing_file_missing", detail).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{IndexCache, IndexKey};
+    use crate::claims::AccountsIndex;
+
+    #[test]
+    fn an_index_is_kept_for_the_file_from_which_it_was_read() {
+        let key = |sha256: &str| -> IndexKey { ("2026-08".parse().unwrap(), sha256.to_owned()) };
+        let cache = IndexCache::default();
+        let index = AccountsIndex::read("a test", b"0,,\n").unwrap();
+        cache.keep(key("one"), &Arc::new(index));
+        assert!(cache.get(&key("one")).is_some());
+        assert!(cache.get(&key("other")).is_none());
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::carry::{LostFiles, close_file, unfinished};
+use super::carry::{DIFFERS, LostFiles, close_file, unfinished};
 use super::files::{DAMAGED, damaged};
 use super::missing::missing_of;
 use super::view::{ClosePreview, CloseView};
@@ -80,7 +80,7 @@ impl Closing {
         let closed = self.close_now(month, terms, by).await;
         match &closed {
             Ok(_) => self.tell_closed(month),
-            Err(CommandError::Refused(refusal)) if refusal.code != DAMAGED => {}
+            Err(CommandError::Refused(refusal)) if !matches!(refusal.code, DAMAGED | DIFFERS) => {}
             Err(error) => {
                 self.metrics.closing_failures_total.inc();
                 tracing::error!(event = "closing.failed", %month, %error, "a month was not closed");
@@ -286,9 +286,11 @@ impl Closing {
         };
         let stands = closes::finish(self.db(), &begun, &finished, &entry).await?;
         if stands.file != finished.file {
-            return Err(CommandError::Internal(format!(
-                "another process closed {month} with another result; compare the versions of both"
-            )));
+            let detail = format!(
+                "another process closed {month} with another result, which was stored; compare the \
+                 versions of both"
+            );
+            return Err(Refusal::conflict(DIFFERS, detail).into());
         }
         tracing::info!(event = "closing.finished", %month, by, "a month was closed");
         CloseView::of(&StoredClose {

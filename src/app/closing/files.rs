@@ -401,3 +401,86 @@ impl Writing<'_> {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use bytes::Bytes;
+
+    use super::{DAMAGED, put_file};
+    use crate::app::CommandError;
+    use crate::claims::{FileEntry, FileKind, FileName, sha256_of};
+    use crate::objects::Objects;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn name() -> FileName {
+        FileName {
+            month: "2026-08".parse().unwrap(),
+            kind: FileKind::Accounts,
+        }
+    }
+
+    fn content() -> Bytes {
+        let bytes: Vec<u8> = (0..9 * MIB).map(|at| (at % 251) as u8).collect();
+        bytes.into()
+    }
+
+    /// Makes the file in parts that fit neither the pieces nor the parts of a store.
+    async fn put(files: &Objects) -> Result<FileEntry, CommandError> {
+        let render = |out: &mut dyn Write| {
+            let content = content();
+            let mut parts = content.chunks(300_007);
+            parts.try_for_each(|part| out.write_all(part))
+        };
+        put_file(files, name(), Box::new(render)).await
+    }
+
+    async fn get(files: &Objects) -> Bytes {
+        let found = files.get(&name().to_string()).await.unwrap();
+        found.expect("a file")
+    }
+
+    async fn replace(files: &Objects, bytes: Bytes) {
+        let path = name().to_string();
+        files.delete(&path).await.unwrap();
+        files.put(&path, bytes).await.unwrap();
+    }
+
+    async fn written_found_and_completed(files: &Objects) {
+        let place = files.place();
+        let whole = content();
+        let written = put(files).await.unwrap();
+        assert_eq!(written.name, "accounts.csv");
+        assert_eq!(written.bytes, whole.len() as u64);
+        assert_eq!(written.sha256, sha256_of(&whole));
+        assert!(get(files).await == whole, "{place}: other bytes");
+        assert!(put(files).await.unwrap() == written, "{place}: again");
+        for cut in [0, 3 * MIB, 5 * MIB, 9 * MIB - 1] {
+            replace(files, whole.slice(..cut)).await;
+            assert!(put(files).await.unwrap() == written, "{place}: {cut}");
+            assert!(get(files).await == whole, "{place}: completed from {cut}");
+        }
+        let mut changed = whole.to_vec();
+        changed[7 * MIB] ^= 1;
+        let longer = [&whole[..], b"x"].concat();
+        for other in [changed, longer] {
+            let other = Bytes::from(other);
+            replace(files, other.clone()).await;
+            match put(files).await {
+                Err(CommandError::Refused(refusal)) => assert_eq!(refusal.code, DAMAGED),
+                Err(error) => panic!("{place}: not refused, but {error}"),
+                Ok(_) => panic!("{place}: not refused"),
+            }
+            assert!(get(files).await == other, "{place}: it was overwritten");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_file_is_written_found_completed_and_never_overwritten() {
+        written_found_and_completed(&Objects::in_memory()).await;
+        let folder = tempfile::tempdir().unwrap();
+        written_found_and_completed(&Objects::in_directory(folder.path()).unwrap()).await;
+    }
+}

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::{Closing, Room};
 use crate::app::{CommandError, Refusal};
 use crate::domain::amount::Points;
-use crate::domain::closing::{CarriedOver, CloseError, ClosedMonth, Terms, close_month};
+use crate::domain::closing::{
+    CarriedOver, CloseError, ClosedMonth, LEAVES_MAX, Terms, TreeError, close_month,
+};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::{Control, Partition, Position};
 use crate::domain::time::Month;
@@ -66,9 +68,11 @@ impl Closing {
         };
         let closed = tokio::task::spawn_blocking(work).await;
         let closed = closed.map_err(|error| CommandError::Internal(error.to_string()))?;
-        closed.map(Arc::new).map_err(|error| match error {
-            CloseError::AmountOutOfRange => Refusal::invalid("amount_out_of_range", error).into(),
-        })
+        let closed = closed.map_err(|error| match error {
+            CloseError::AmountOutOfRange => Refusal::invalid("amount_out_of_range", error),
+        })?;
+        must_fit(closed.payouts.len())?;
+        Ok(Arc::new(closed))
     }
 
     /// How far every posting partition is.
@@ -86,6 +90,15 @@ impl Closing {
     }
 }
 
+/// Refuses more addresses than a tree has leaves: before the close begins, as it could never be
+/// finished.
+fn must_fit(addresses: usize) -> Result<(), Refusal> {
+    match addresses > LEAVES_MAX {
+        true => Err(Refusal::invalid("too_many_claims", TreeError(addresses))),
+        false => Ok(()),
+    }
+}
+
 fn waiting_for(month: Month, accounts: &[Account]) -> CommandError {
     let named = accounts.iter().take(NAMED_MAX).map(Account::to_string);
     let named: Vec<String> = named.collect();
@@ -96,4 +109,16 @@ fn waiting_for(month: Month, accounts: &[Account]) -> CommandError {
         named.join(", ")
     );
     Refusal::conflict("accounts_set_aside", detail).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LEAVES_MAX, must_fit};
+
+    #[test]
+    fn more_addresses_than_a_tree_has_leaves_are_refused() {
+        assert!(must_fit(LEAVES_MAX).is_ok());
+        let refused = must_fit(LEAVES_MAX + 1).unwrap_err();
+        assert_eq!(refused.code, "too_many_claims");
+    }
 }

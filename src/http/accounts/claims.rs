@@ -48,7 +48,8 @@ async fn claims(
         (status = 200, description = "The claims.", body = AccountClaims),
         (status = 409, description = "`closing_file_damaged`: an admin has to look at the files. `no_closing_location`: no place for files is configured.",
             body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "`files_unavailable`: retry, see Retry-After.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`files_unavailable`: retry, see Retry-After. `closing_file_missing`: an admin has to make a file again.",
+            body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn of_user(
     caller: Caller,
@@ -70,7 +71,8 @@ pub(super) async fn of_user(
         (status = 200, description = "The claims.", body = AccountClaims),
         (status = 409, description = "`closing_file_damaged`: an admin has to look at the files. `no_closing_location`: no place for files is configured.",
             body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "`files_unavailable`: retry, see Retry-After.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`files_unavailable`: retry, see Retry-After. `closing_file_missing`: an admin has to make a file again.",
+            body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn of_provider(
     caller: Caller,

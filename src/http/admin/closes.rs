@@ -100,10 +100,14 @@ pub(super) async fn list(
             `months_out_of_order`: another month comes first. `close_unfinished`: an earlier close was not finished. \
             `closed_on_other_terms`: it is closed. `decimals_changed`: earlier closes had others. `close_running`: wait. \
             `no_closing_location`: no place for files is configured. `closing_file_damaged`: a file is there with other bytes. \
-            `close_record_missing`: the month's files are there, and the tables know nothing of it.",
+            `close_record_missing`: the month's files are there, and the tables know nothing of it. \
+            `close_differs`: computed again, a close comes out differently; restore its files from a backup.",
             body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`pool_or_tokens_per_point`: give one of them. `amount_is_zero`, `amount_out_of_range` (2^256 or more), \
-            `invalid_amount`, `decimals_out_of_range` (more than 36), `invalid_kinds`: about a value.", body = Problem,
+            `invalid_amount`, `decimals_out_of_range` (more than 36), `invalid_kinds`: about a value. \
+            `too_many_claims`: more addresses than a tree has leaves, 2^30.", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "`files_unavailable`: the place of the files does not answer; retry, see Retry-After.", body = Problem,
             content_type = "application/problem+json"),
     ))]
 pub(super) async fn close(
@@ -173,7 +177,8 @@ pub(super) async fn show(
     responses(
         (status = 200, description = "The file.", content((Vec<u8> = "application/octet-stream"))),
         (status = 404, description = "`not_closed`, `no_such_file`: there is none.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`close_unfinished`: finish it first. `closing_file_damaged`: it has another length.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`close_unfinished`: finish it first. `closing_file_damaged`: it has another length. \
+            `no_closing_location`: no place for files is configured.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`downloads_busy`, `files_unavailable`: retry, see Retry-After.", body = Problem,
             content_type = "application/problem+json"),
     ))]
@@ -197,7 +202,8 @@ pub(super) async fn file(
         (status = 200, description = "The file.", content((Vec<u8> = "application/octet-stream"))),
         (status = 400, description = "`invalid_path`: not a month, or not the name of a file.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_closed`, `no_such_file`: there is none.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`close_unfinished`: it is not published yet. `closing_file_damaged`: it has another length.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`close_unfinished`: it is not published yet. `closing_file_damaged`: it has another length. \
+            `no_closing_location`: no place for files is configured.", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "`too_many_downloads`: this address has two under way; retry, see Retry-After.", body = Problem,
             content_type = "application/problem+json"),
         (status = 503, description = "`downloads_busy`, `files_unavailable`: retry, see Retry-After.", body = Problem,

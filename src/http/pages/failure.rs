@@ -72,6 +72,12 @@ pub(super) fn page(
             "This page only accepts form submissions. Opening it changed nothing. Go back to the page with the form.",
             false,
         ),
+        (StatusCode::SERVICE_UNAVAILABLE, "closing_file_missing") => (
+            "A file is missing",
+            "A file of a closed month is missing, so its claims cannot be shown. An admin makes it again: tidemark close MONTH. Claims on \
+             chain are not affected.",
+            true,
+        ),
         (StatusCode::SERVICE_UNAVAILABLE, _) if was_sent => (
             "Not available just now",
             "The data cannot be reached at the moment, so this may or may not have been done. Wait a few seconds, and check the page \

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Request, Response, header};
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tidemark::app::CommandError;
 use tidemark::app::closing::{Closing, missing_files, watch};
@@ -23,7 +24,7 @@ use tidemark::store::db::Db;
 use tidemark::store::set_aside;
 use tower::ServiceExt as _;
 
-use super::closes::{all_files, body, closing, filled, marketplace, month, terms};
+use super::closes::{all_files, body, closing, earns, filled, marketplace, month, terms};
 use super::rows::{posted_up_to, start_of};
 use super::set_aside::record_of;
 use super::stand::{NOON, Stand};
@@ -241,6 +242,50 @@ async fn there_is_nothing_before_the_first_year() {
     }
 }
 
+#[tokio::test]
+async fn claims_whose_files_are_gone_wait_for_an_admin() {
+    let stand = final_stand().await;
+    let files = Objects::in_memory();
+    let stand = stand.with_files(files.clone());
+    let close = async || {
+        let closed = stand.post(super::closes::ROUTE, &body("2026-08")).await;
+        assert_eq!(closed.status, 200, "{:?}", closed.body);
+    };
+    close().await;
+    for gone in ["accounts-index.csv", "accounts.csv", "openzeppelin.tree"] {
+        files.delete(&format!("2026-08/{gone}")).await.unwrap();
+        let answer = stand.get("/api/users/ann/claims").await;
+        let expected = (503, "closing_file_missing".to_owned());
+        assert_eq!(answer.code(), expected, "{gone}");
+        assert!(answer.headers.contains_key(header::RETRY_AFTER));
+        let detail = answer.json()["detail"].to_string();
+        assert!(detail.contains(gone), "{detail}");
+        close().await;
+        assert_eq!(stand.get("/api/users/ann/claims").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_close_that_comes_out_differently_is_refused_and_writes_nothing() {
+    let stand = final_stand().await;
+    let files = Objects::in_memory();
+    let closing = on(&stand, &files);
+    let closed = closing.close(month("2026-08"), Some(terms()), "a test");
+    closed.await.unwrap();
+    // Rows of a closed month that somebody changed.
+    earns(&stand, &user("dora"), "2026-08-06", 1_000_000).await;
+    files.delete("2026-08/accounts.csv").await.unwrap();
+    let left = all_files(&files).await;
+    let again = closing.close(month("2026-08"), None, "a test").await;
+    assert_eq!(code(again), "close_differs");
+    assert_eq!(stand.metrics.closing_failures_total.get(), 1);
+    let next = closing.preview(month("2026-09"), terms()).await;
+    assert_eq!(code(next), "close_differs");
+    let next = closing.close(month("2026-09"), Some(terms()), "a test");
+    assert_eq!(code(next.await), "close_differs");
+    assert!(all_files(&files).await == left, "files were written");
+}
+
 /// What the metrics say of the files after one look: missing ones, and whether they cannot be looked
 /// for.
 async fn looked(stand: &Stand, files: &Objects) -> (i64, i64) {
@@ -400,4 +445,36 @@ async fn an_address_has_a_share_of_the_public_downloads() {
     assert!(held.iter().all(|answer| answer.status() == 200));
     let refused = begun(&proxied, greedy).await;
     assert_eq!(code_of(refused).await, (503, "downloads_busy".to_owned()));
+}
+
+/// The server takes pieces off the body while its buffer has room, whether the client reads or not.
+#[tokio::test]
+async fn a_client_that_reads_nothing_of_a_small_file_holds_a_slot() {
+    let stand = final_stand().await;
+    let closed = stand.post(super::closes::ROUTE, &body("2026-08")).await;
+    assert_eq!(closed.status, 200, "{:?}", closed.body);
+    let mut held = Vec::new();
+    for client in 1..=8 {
+        let answer = begun(&stand, [10, 0, 1, client]).await;
+        assert_eq!(answer.status(), 200);
+        let mut pieces = answer.into_body().into_data_stream();
+        let first = pieces.next().await.expect("a piece").unwrap();
+        assert!(!first.is_empty());
+        held.push(pieces);
+    }
+    // Whoever makes the pieces has time to come to the end.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let refused = begun(&stand, [10, 0, 1, 9]).await;
+    assert_eq!(code_of(refused).await, (503, "downloads_busy".to_owned()));
+    drop(held);
+    let start = Instant::now();
+    while begun(&stand, [10, 0, 1, 9]).await.status() != 200 {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "no room comes back"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use axum::http::Method;
 use serde_json::{Value, json};
+use tidemark::app::CommandError;
 use tidemark::app::closing::Closing;
 use tidemark::app::queries::Queries;
 use tidemark::claims::FileKind;
@@ -52,7 +53,7 @@ pub async fn link(db: &dyn Db, account: &Account, address: Option<Address>) {
     db.transact(writes.to_vec()).await.unwrap();
 }
 
-async fn earns(stand: &Stand, account: &Account, day: &str, points: i64) {
+pub(super) async fn earns(stand: &Stand, account: &Account, day: &str, points: i64) {
     book(stand, account, |entry| {
         served(entry, day, 1, Points(points))
     })
@@ -136,7 +137,7 @@ impl Beside for Published {
     }
 }
 
-fn units(text: &Value) -> U256 {
+pub(super) fn units(text: &Value) -> U256 {
     U256::from_str_radix(text.as_str().unwrap(), 10).unwrap()
 }
 
@@ -155,7 +156,7 @@ pub fn proves(proof: &Value, is_uniswap: bool) -> bool {
     Some(proof_root(leaf, &nodes)) == Hash::of_text(proof["root"].as_str().unwrap())
 }
 
-async fn claims(stand: &Stand, path: &str) -> Value {
+pub(super) async fn claims(stand: &Stand, path: &str) -> Value {
     let answer = stand.get(&format!("/api/{path}/claims")).await;
     assert_eq!(answer.status, 200, "{:?}", answer.body);
     answer.json()
@@ -635,5 +636,12 @@ async fn two_closers_at_once_agree() {
         one.close(month("2026-09"), Some(terms()), "one"),
         two.close(month("2026-09"), Some(other), "two"),
     );
-    assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+    let lost = match (one, two) {
+        (Ok(_), Err(lost)) | (Err(lost), Ok(_)) => lost,
+        both => panic!("one of them closes it, not {both:?}"),
+    };
+    let CommandError::Refused(refusal) = &lost else {
+        panic!("not refused, but {lost}");
+    };
+    assert_eq!(refusal.code, "closed_on_other_terms");
 }

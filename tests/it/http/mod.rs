@@ -9,6 +9,7 @@ mod audits;
 pub mod badges;
 mod bodies;
 mod close_faults;
+mod close_repeats;
 pub mod closes;
 mod cors;
 mod credits;

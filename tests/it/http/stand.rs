@@ -152,6 +152,22 @@ impl Stand {
         Stand { service, ..self }
     }
 
+    /// The same, with the files of closed months in another place.
+    pub fn with_files(self, files: Objects) -> Stand {
+        let service = ApiState::new(Parts {
+            log: self.service.log.clone(),
+            partitions: self.service.partitions,
+            db: self.service.db.clone(),
+            clock: self.service.clock.clone(),
+            metrics: self.service.metrics.clone(),
+            health: self.service.health.clone(),
+            config: self.service.config.clone(),
+            archive: self.service.archive.clone(),
+            closing: Some(files),
+        });
+        Stand { service, ..self }
+    }
+
     /// A new key of these scopes.
     pub async fn key(&self, scopes: &[&str]) -> String {
         key(&self.db, scopes).await
