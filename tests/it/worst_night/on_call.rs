@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::process::books::{Books, Founded};
 use crate::process::site::Site;
 
 /// `doctor` finds something: exit code 1, these texts, and never "All is well".
@@ -17,6 +18,16 @@ pub fn doctor_says(site: &Site, texts: &[&str]) {
     for text in texts {
         assert!(out.contains(text), "{text}: {out}");
     }
+}
+
+/// How an accident ends: statements, exports, leaderboards, rejects, usage rows, streaks and credits
+/// are what the oracle makes of everything that is in the log. There are no referral links.
+#[track_caller]
+pub fn sums_equal_the_oracle(site: &Site) -> Books {
+    let books = Books::read(site);
+    books.equal_the_oracle_of_a_part(&Founded::default());
+    eprintln!("{}", books.summary());
+    books
 }
 
 /// How many seconds the same must not be said again.
