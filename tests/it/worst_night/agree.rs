@@ -94,6 +94,17 @@ fn doctor_top_and_wait_say_the_same_of_an_up_in_trouble() {
     all_three_say(&site, &[], &stuck);
     up.signal("CONT");
 
+    up.kill();
+    let idle = Trouble {
+        said: "`tidemark up` is not running on this data",
+        cure: "tart it",
+        top: ["CANNOT LOOK: ", "start it (tidemark up --data "],
+        top_code: 2,
+    };
+    all_three_say(&site, &[], &idle);
+    let mut up = site.up();
+    up.wait_ready();
+
     let db = client(&DynamoSettings {
         prefix: site
             .setting("TIDEMARK_STORE_TABLE_PREFIX")
@@ -113,15 +124,6 @@ fn doctor_top_and_wait_say_the_same_of_an_up_in_trouble() {
         top_code: 1,
     };
     all_three_say(&site, &[], &missing);
-
-    up.kill();
-    let idle = Trouble {
-        said: "`tidemark up` is not running on this data",
-        cure: "tart it",
-        top: ["CANNOT LOOK: ", "start it (tidemark up --data "],
-        top_code: 2,
-    };
-    all_three_say(&site, &[], &idle);
 }
 
 #[test]
