@@ -268,6 +268,10 @@ pub enum AuditCommand {
 /// `wait`.
 #[derive(Debug, Args)]
 pub struct WaitArgs {
+    /// host:port of workers and services that are asked as well: what they cannot use, and whether
+    /// they take events.
+    #[arg(value_name = "ADDRESS")]
+    pub addresses: Vec<String>,
     /// Give up after this long.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub timeout: Duration,

@@ -8,7 +8,7 @@ use clap::Parser;
 use crate::ops::config::{Config, ENV_PREFIX, LogEngine, LogFormat, Sources, StoreEngine};
 use crate::ops::traces::Traces;
 use crate::ops::{logging, shutdown};
-use args::{Cli, Command, DoctorArgs, PricingCommand, TablesCommand};
+use args::{Cli, Command, DoctorArgs, PricingCommand, TablesCommand, WaitArgs};
 use output::{Done, Failure, Out};
 use session::{Access, Session, Workers};
 
@@ -45,6 +45,7 @@ mod recent;
 mod records;
 mod recover;
 mod referral;
+mod refusals;
 mod rejects;
 mod remote;
 mod replay;
@@ -58,6 +59,7 @@ mod session;
 mod set_aside;
 mod statements;
 mod tables;
+mod thresholds;
 mod top;
 mod topics;
 mod up;
@@ -225,6 +227,7 @@ async fn run(cli: &Cli, config: &Config) -> Done {
             top::run(config, args, &shutdown).await
         }
         Command::Doctor(args) => look(config, args).await.map_err(cannot_look),
+        Command::Wait(args) => wait(config, args).await,
         command => {
             let access = match command {
                 Command::Init => Access::Create,
@@ -245,6 +248,19 @@ async fn look(config: &Config, args: &DoctorArgs) -> Done {
         Err(why) => return Err(why),
     };
     let done = doctor::run(&session, config, args).await;
+    session.close().await;
+    done
+}
+
+async fn wait(config: &Config, args: &WaitArgs) -> Done {
+    // What cannot be asked is refused at once, not when everything is done.
+    top::Targets::named(&args.addresses)?;
+    let session = match Session::open(config, Access::Existing).await {
+        Ok(session) => session,
+        Err(why @ Failure::Failed(_)) => return wait::run_blind(config, why, args).await,
+        Err(why) => return Err(why),
+    };
+    let done = wait::run(&session, config, args).await;
     session.close().await;
     done
 }
@@ -273,7 +289,8 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         | Command::Config(_)
         | Command::Completions { .. }
         | Command::Man { .. }
-        | Command::Doctor(_) => Ok(()),
+        | Command::Doctor(_)
+        | Command::Wait(_) => Ok(()),
         Command::Keys(command) => keys::run(session, command).await,
         Command::Init => init(session).await,
         Command::Pricing(command) => rules::run(session, command).await,
@@ -303,7 +320,6 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Audit(command) => audit::run(session, command).await,
         Command::Verify(args) => verify::run(session, config, args).await,
         Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,
-        Command::Wait(args) => wait::run(session, config, args.timeout).await,
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::newest;
 use super::output::Done;
 use super::session::Session;
+use super::thresholds::is_most;
 use crate::domain::event::{Identity, Reason};
 use crate::domain::position::{Offset, Partition};
 use crate::domain::rating::service_of;
@@ -21,8 +22,6 @@ use crate::pipeline::rate::decode::TICK_HEADER;
 const EVENTS_MAX: u64 = 200;
 /// In how many partitions, at most.
 const PARTITIONS_MAX: u32 = 64;
-/// Fewer than this say nothing about the rest.
-const EVENTS_MIN: u64 = 10;
 /// What is older is not recent.
 const RECENT_MS: i64 = HOUR_MS;
 
@@ -142,7 +141,7 @@ impl Recent {
     /// What is wrong and what to do, if most of them were rejected.
     pub fn rejections(&self) -> Option<String> {
         let (rejected, events) = self.rejected();
-        (events >= EVENTS_MIN && rejected * 2 > events).then(|| {
+        is_most(rejected, events).then(|| {
             let clock = match self.rejected.contains_key(Reason::TooOld.as_str()) {
                 true => " If their times are right, a clock was ahead (docs/runbook.md#a-clock-was-ahead).",
                 false => "",
@@ -155,6 +154,18 @@ impl Recent {
         })
     }
 
+    /// Fewer rejected events than [`Recent::rejections`] tells, if there are any.
+    pub fn some_rejected(&self) -> Option<String> {
+        let (rejected, events) = self.rejected();
+        (rejected > 0 && self.rejections().is_none()).then(|| {
+            format!(
+                "{rejected} of the newest {events} events were rejected ({}); see why: tidemark \
+                 rejects list --last 5",
+                self.reasons()
+            )
+        })
+    }
+
     /// What is wrong and what to do, if most of them lack token counts.
     pub fn missing_usage(&self) -> Option<String> {
         let Recent {
@@ -162,7 +173,7 @@ impl Recent {
             without_usage,
             ..
         } = self;
-        (*metered >= EVENTS_MIN && without_usage * 2 > *metered).then(|| {
+        is_most(*without_usage, *metered).then(|| {
             format!(
                 "Most recent events have no token counts: {without_usage} of the newest {metered} \
                  successful completions. They are not charged and earn the minimum. Make the \

@@ -1,13 +1,16 @@
 //! `tidemark wait`: returns when everything that was appended before it can be seen.
+//!
+//! What keeps it from that, and what is wrong although it can be seen, is what `doctor` finds: the
+//! same checks, the same sentences.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
-use super::doctor;
-use super::output::{Done, Failure, counted};
-use super::recent::Recent;
+use super::args::WaitArgs;
+use super::doctor::{self, Findings};
+use super::output::{Done, Failure};
 use super::session::{Session, Workers};
 use crate::domain::position::Partition;
 use crate::log::{Bounds, LogError, Topic};
@@ -18,16 +21,20 @@ use crate::store::checkpoints;
 
 /// How often it looks.
 const POLL: Duration = Duration::from_millis(100);
-/// How long the looks afterwards may take at the least, if nearly all of the time is gone.
-const LOOK_LEAST: Duration = Duration::from_secs(1);
+/// How long it may take to find out what is wrong, also if all of the time is gone.
+const LOOK_WITHIN: Duration = Duration::from_secs(20);
+/// How long one look at the positions may take. A store that hangs must not keep anybody from
+/// finding out that it does.
+const POSITIONS_WITHIN: Duration = Duration::from_secs(10);
 /// How often it tells how far it is.
 const TELL: Duration = Duration::from_millis(500);
 
 /// The same, where lines are written in place of a bar.
 const TELL_LINE: Duration = Duration::from_secs(10);
-/// How often it is looked whether anybody works, and how often in a row nobody must.
-const IDLE_LOOK: Duration = Duration::from_secs(15);
-const IDLE_TIMES: u32 = 3;
+/// How often it is looked for what is in the way, and how often in a row something must be that
+/// does not pass by itself: a restart of all workers takes a moment.
+const STANDSTILL_LOOK: Duration = Duration::from_secs(15);
+const STANDSTILL_TIMES: u32 = 3;
 
 /// What is still awaited.
 enum Awaited {
@@ -49,26 +56,23 @@ impl Awaited {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, config: &Config, timeout: Duration) -> Done {
-    let start = Instant::now();
-    let bounds = bounds(session, start, timeout).await?;
+pub async fn run(session: &Session, config: &Config, args: &WaitArgs) -> Done {
+    let (start, timeout) = (Instant::now(), args.timeout);
+    let mut standstill = Standstill::new(config, &args.addresses);
+    let bounds = match bounds(session, start, timeout).await {
+        Ok(bounds) => bounds,
+        Err(why) => return Err(standstill.explain(session, why).await),
+    };
     let mut awaited = Awaited::Rating;
     let mut shown = Shown::start(session, &bounds).await;
-    let mut idle = Idle::default();
     loop {
-        match look(session, &bounds, &mut awaited).await {
+        match positions(session, &bounds, &mut awaited).await {
             Ok(true) => break,
-            Ok(false) => {
-                shown.trouble = None;
-                shown.tell(session, &bounds, &awaited).await;
-            }
-            Err(Failure::Failed(why)) if start.elapsed() < timeout => {
-                shown.trouble = Some(why);
-                shown.tell(session, &bounds, &awaited).await;
-            }
+            Ok(false) => shown.trouble = standstill.first(),
+            Err(Failure::Failed(why)) => shown.trouble = standstill.first().or(Some(why)),
             Err(failure) => return Err(failure),
         }
-        no_halt(session).await?;
+        shown.tell(session, &bounds, &awaited).await;
         if session.workers == Workers::Nobody {
             // Waiting would keep `up` from starting.
             return Err(Failure::failed(format!(
@@ -76,96 +80,147 @@ pub async fn run(session: &Session, config: &Config, timeout: Duration) -> Done 
                 awaited.as_str()
             )));
         }
-        if let Some(idle) = idle.look(session, config).await {
-            return Err(Failure::failed(format!(
-                "no live worker: nothing is {idle}, and {}; start `tidemark worker`, then wait again",
-                awaited.as_str()
-            )));
+        standstill.look(session).await;
+        if standstill.is_lasting() || has_halted(session).await {
+            return Err(standstill.report(session, awaited.as_str()).await);
         }
         if start.elapsed() >= timeout {
-            return Err(too_slow(&awaited, timeout, shown.trouble.as_deref()));
+            let trouble = shown.trouble.take();
+            let slow = too_slow(&awaited, timeout, trouble.as_deref());
+            return Err(standstill.explain(session, slow).await);
         }
         tokio::time::sleep(POLL).await;
     }
     drop(shown);
-    let left = timeout.saturating_sub(start.elapsed()).max(LOOK_LEAST);
-    let said = match tokio::time::timeout(left, afterwards(session, config)).await {
-        Ok(looked) => looked?,
-        Err(_) => Some(format!(
-            "could not check within {timeout:?} whether the newest events were rejected"
-        )),
+    afterwards(session, config, &args.addresses).await
+}
+
+/// As [`run`], where no session can begin: what explains that is said, as `doctor` does.
+pub async fn run_blind(config: &Config, why: Failure, args: &WaitArgs) -> Done {
+    let mut findings = Findings::default();
+    match doctor::blind(config, &args.addresses, &why, &mut findings).await? {
+        true => Err(with_findings("cannot wait", &findings)),
+        false => Err(why),
+    }
+}
+
+/// What `doctor` says although everything is done: a failure. What else is to be known of the
+/// newest events, how many were rejected among it, is said.
+async fn afterwards(session: &Session, config: &Config, addresses: &[String]) -> Done {
+    let mut findings = Findings::default();
+    let notes = tokio::time::timeout(LOOK_WITHIN, async {
+        doctor::ask(addresses, &mut findings).await?;
+        if !doctor::standstill(session, config, &mut findings).await? {
+            return Ok(Vec::new());
+        }
+        doctor::troubles(session, config, &mut findings).await
+    });
+    let unsure = "could not check whether anything is wrong";
+    let notes = match notes.await {
+        Ok(Ok(notes)) => notes,
+        Ok(Err(Failure::Failed(why))) => vec![format!("{unsure}: {why}")],
+        Ok(Err(failure)) => return Err(failure),
+        Err(_) => vec![format!("{unsure} within {LOOK_WITHIN:?}")],
     };
-    if let Some(note) = said {
+    if !findings.is_empty() {
+        return Err(with_findings("everything is done, but", &findings));
+    }
+    for note in notes {
         eprintln!("tidemark: everything is done; {note}");
     }
     Ok(())
 }
 
-/// What else is to be said when everything is done; a failure, if that is of no use.
-async fn afterwards(session: &Session, config: &Config) -> Done<Option<String>> {
-    none_aside(session).await?;
-    let said = of_recent(Recent::read(session).await)?;
-    let refusal = match session.workers {
-        Workers::Up => doctor::refusal(config)
-            .await
-            .map(doctor::Refusal::into_text),
-        Workers::Nobody | Workers::Elsewhere => None,
-    };
-    let clocks = match doctor::store_clock_difference(session) {
-        None => doctor::clock_difference(session).await,
-        differs => differs,
-    };
-    match refusal.or(clocks) {
-        Some(what) => Err(done_but(&what)),
-        None => Ok(said),
+/// What was found, each cause on a line, after a few words.
+fn with_findings(what: &str, findings: &Findings) -> Failure {
+    let texts = findings.texts();
+    match &texts[..] {
+        [only] => Failure::failed(format!("{what}: {only}")),
+        many => Failure::failed(format!("{what}:\n  ! {}", many.join("\n  ! "))),
     }
 }
 
-/// Says how many of the newest events were rejected: they are not waited for, and nothing of them
-/// is seen. If it was most of them, that is a failure. That they could not be read just now is
-/// none: what was awaited is there.
-fn of_recent(read: Done<Recent>) -> Done<Option<String>> {
-    let recent = match read {
-        Ok(recent) => recent,
-        Err(Failure::Failed(why) | Failure::Refused(why)) => {
-            return Ok(Some(format!(
-                "could not check whether the newest events were rejected: {why}"
-            )));
-        }
-        Err(other) => return Err(other),
-    };
-    if let Some(what) = recent.rejections().or_else(|| recent.missing_usage()) {
-        return Err(done_but(&what));
-    }
-    let (rejected, events) = recent.rejected();
-    Ok((rejected > 0).then(|| {
-        format!(
-            "{rejected} of the newest {events} events were rejected; see why: tidemark rejects list --last 5"
-        )
-    }))
-}
-
-fn done_but(what: &str) -> Failure {
-    Failure::failed(format!("everything is done, but: {what}"))
-}
-
-/// Whether nobody works on a cluster. A restart of all workers takes a moment, so that must last.
-#[derive(Default)]
-struct Idle {
-    looked: Option<Instant>,
+/// What keeps everything from moving on.
+struct Standstill<'s> {
+    config: &'s Config,
+    addresses: &'s [String],
+    looked: Instant,
+    /// What the last look found.
+    found: Findings,
+    /// How often in a row something was found that does not pass by itself.
     times: u32,
 }
 
-impl Idle {
-    async fn look(&mut self, session: &Session, config: &Config) -> Option<String> {
-        let is_due = self.looked.get_or_insert_with(Instant::now).elapsed() >= IDLE_LOOK;
-        if session.workers != Workers::Elsewhere || !is_due {
-            return None;
+impl<'s> Standstill<'s> {
+    fn new(config: &'s Config, addresses: &'s [String]) -> Standstill<'s> {
+        Standstill {
+            config,
+            addresses,
+            looked: Instant::now(),
+            found: Findings::default(),
+            times: 0,
         }
-        self.looked = Some(Instant::now());
-        let idle = doctor::idle_roles(config).await.ok().flatten();
-        self.times = idle.as_ref().map_or(0, |_| self.times + 1);
-        idle.filter(|_| self.times >= IDLE_TIMES)
+    }
+
+    /// Looks, if it is time to.
+    async fn look(&mut self, session: &Session) {
+        if self.looked.elapsed() < STANDSTILL_LOOK {
+            return;
+        }
+        self.look_now(session).await;
+        self.times = match self.found.is_lasting() {
+            true => self.times + 1,
+            false => 0,
+        };
+    }
+
+    /// What is found in time counts, also if the rest cannot be looked at.
+    async fn look_now(&mut self, session: &Session) {
+        let mut found = Findings::default();
+        let looked = tokio::time::timeout(LOOK_WITHIN, async {
+            doctor::ask(self.addresses, &mut found).await?;
+            doctor::standstill(session, self.config, &mut found).await
+        });
+        if let Ok(Err(Failure::Failed(why))) = looked.await {
+            tracing::debug!(event = "wait.unsure", why, "some checks could not run");
+        }
+        self.found = found;
+        self.looked = Instant::now();
+    }
+
+    const fn is_lasting(&self) -> bool {
+        self.times >= STANDSTILL_TIMES
+    }
+
+    /// The worst of what was found.
+    fn first(&self) -> Option<String> {
+        self.found.texts().into_iter().next()
+    }
+
+    /// What was found is why nothing more happens.
+    async fn report(&mut self, session: &Session, awaited: &str) -> Failure {
+        let halted = Failure::failed(format!(
+            "a partition has halted, and {awaited}; `tidemark doctor` says what to do"
+        ));
+        if !self.is_lasting() {
+            self.look_now(session).await;
+        }
+        match self.found.is_empty() {
+            true => halted,
+            false => with_findings(
+                &format!("waiting does not help, and {awaited}"),
+                &self.found,
+            ),
+        }
+    }
+
+    /// A failure, with what explains it, if anything does.
+    async fn explain(&mut self, session: &Session, failure: Failure) -> Failure {
+        self.look_now(session).await;
+        match failure {
+            Failure::Failed(why) if !self.found.is_empty() => with_findings(&why, &self.found),
+            other => other,
+        }
     }
 }
 
@@ -205,7 +260,7 @@ impl Shown {
         let trouble = trouble.map(|why| format!(" ({why})")).unwrap_or_default();
         let state = format!("{}{trouble}", awaited.as_str());
         let left = match awaited {
-            Awaited::Rating => unrated(session, bounds).await.ok(),
+            Awaited::Rating => unrated(session, bounds).await,
             Awaited::Posting(_) | Awaited::Awards(_) => Some(0),
         };
         if self.bar.is_hidden() {
@@ -232,7 +287,12 @@ impl Drop for Shown {
 }
 
 /// How many records of those that are awaited are not rated yet.
-async fn unrated(session: &Session, bounds: &[Bounds]) -> Done<u64> {
+async fn unrated(session: &Session, bounds: &[Bounds]) -> Option<u64> {
+    let counted = tokio::time::timeout(POSITIONS_WITHIN, count_unrated(session, bounds));
+    counted.await.ok()?.ok()
+}
+
+async fn count_unrated(session: &Session, bounds: &[Bounds]) -> Done<u64> {
     let mut left = 0;
     for (partition, bounds) in (0..).map(Partition).zip(bounds) {
         let task = TaskId::new(Role::Rate, partition);
@@ -263,6 +323,18 @@ async fn bounds(session: &Session, start: Instant, timeout: Duration) -> Done<Ve
         });
     }
     Ok(all)
+}
+
+/// Moves on as far as possible, within bounds; whether nothing is awaited any more.
+async fn positions(session: &Session, bounds: &[Bounds], awaited: &mut Awaited) -> Done<bool> {
+    let looked = look(session, bounds, awaited);
+    match tokio::time::timeout(POSITIONS_WITHIN, looked).await {
+        Ok(looked) => looked,
+        Err(_) => Err(Failure::failed(format!(
+            "the store has not answered for {} s",
+            POSITIONS_WITHIN.as_secs()
+        ))),
+    }
 }
 
 /// Moves on as far as possible; whether nothing is awaited any more.
@@ -297,29 +369,10 @@ async fn pointers(session: &Session) -> Done<BTreeSet<(Partition, String)>> {
     Ok(awaited.map(|p| (p.partition, p.item)).collect())
 }
 
-/// Everything is done but for accounts that are set aside.
-async fn none_aside(session: &Session) -> Done {
-    let aside = session.queries().set_aside().await?;
-    let Some(first) = aside.names().next() else {
-        return Ok(());
-    };
-    Err(done_but(&format!(
-        "{} set aside ({first}{}): see tidemark set-aside list",
-        counted(aside.len() as u64, "account"),
-        if aside.len() > 1 { ", …" } else { "" }
-    )))
-}
-
 /// A halted partition may be what is awaited, and waiting will not help.
-async fn no_halt(session: &Session) -> Done {
-    let halts = checkpoints::halts(session.db()).await.unwrap_or_default();
-    match halts.first() {
-        None => Ok(()),
-        Some(halt) => Err(Failure::failed(format!(
-            "{} has halted ({}); `tidemark doctor` says what to do",
-            halt.task, halt.code
-        ))),
-    }
+async fn has_halted(session: &Session) -> bool {
+    let halts = tokio::time::timeout(POSITIONS_WITHIN, checkpoints::halts(session.db())).await;
+    halts.is_ok_and(|halts| halts.is_ok_and(|halts| !halts.is_empty()))
 }
 
 fn too_slow(awaited: &Awaited, timeout: Duration, trouble: Option<&str>) -> Failure {
@@ -329,19 +382,4 @@ fn too_slow(awaited: &Awaited, timeout: Duration, trouble: Option<&str>) -> Fail
          `tidemark doctor`",
         awaited.as_str()
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_read_that_fails_when_everything_is_done_is_a_note() {
-        let note = of_recent(Err(LogError::Unavailable("no leader".into()).into()));
-        let note = note.ok().flatten().unwrap();
-        assert!(note.contains("no leader"), "{note}");
-        assert!(matches!(of_recent(Ok(Recent::default())), Ok(None)));
-        let gone = of_recent(Err(Failure::ReaderGone));
-        assert!(matches!(gone, Err(Failure::ReaderGone)));
-    }
 }

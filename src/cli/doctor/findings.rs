@@ -77,6 +77,21 @@ pub enum Cause {
     Unprotected,
 }
 
+impl Cause {
+    /// Whether it stays until somebody acts; an outage passes by itself once what is down is back.
+    const fn is_lasting(&self) -> bool {
+        !matches!(
+            self,
+            Cause::UpSilent
+                | Cause::StoreDown
+                | Cause::LogDown
+                | Cause::LogRefuses
+                | Cause::Process(_)
+                | Cause::Reported(_)
+        )
+    }
+}
+
 /// One cause.
 struct Fault {
     /// What it is, and what to do.
@@ -106,6 +121,22 @@ impl Findings {
         let follows = Vec::new();
         let what = what.into();
         self.faults.entry(cause).or_insert(Fault { what, follows });
+    }
+
+    /// Whether this cause was found.
+    pub fn has(&self, cause: &Cause) -> bool {
+        self.faults.contains_key(cause)
+    }
+
+    /// Whether something was found that does not pass by itself.
+    pub fn is_lasting(&self) -> bool {
+        !self.stops.is_empty() || self.faults.keys().any(Cause::is_lasting)
+    }
+
+    /// Everything that was found, the worst first: what it is, what to do, and what follows from it.
+    pub fn texts(&self) -> Vec<String> {
+        let faults = self.faults().into_iter();
+        faults.map(|lines| lines.join(" ")).collect()
     }
 
     /// Whether nothing is wrong, as far as was found.
@@ -196,7 +227,7 @@ impl Findings {
         let faults = self.faults();
         let mut out = Out::new();
         if is_json {
-            let texts: Vec<String> = faults.iter().map(|lines| lines.join(" ")).collect();
+            let texts = self.texts();
             out.json(&json!({"well": texts.is_empty(), "faults": texts, "notes": self.notes}))?;
         } else {
             for note in &self.notes {

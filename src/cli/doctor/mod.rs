@@ -18,7 +18,7 @@ use crate::ops::config::{Config, LogEngine};
 use crate::ops::health::{Feed, Role, TaskId};
 use crate::pipeline::progress;
 use crate::store::checkpoints;
-use findings::{Backlog, Cause, Findings};
+use findings::{Backlog, Cause};
 
 mod audits;
 mod closes;
@@ -28,7 +28,7 @@ mod positions;
 mod processes;
 mod tables;
 
-pub(super) use outages::{Refusal, clock_difference, idle_roles, refusal, store_clock_difference};
+pub(super) use findings::Findings;
 
 /// What `up` and `doctor` say to an adapter that nobody will run.
 pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but they are read only by `tidemark worker --roles adapt`, which needs Kafka (docs/adapters.md).";
@@ -44,15 +44,28 @@ pub async fn run(session: &Session, config: &Config, args: &DoctorArgs) -> Done 
 /// As [`run`], where no session can begin: what explains that is a finding, too.
 pub async fn run_blind(config: &Config, why: Failure, args: &DoctorArgs) -> Done {
     let mut findings = Findings::default();
-    processes::look(&args.addresses, &mut findings).await?;
-    let is_explained = match config.is_cluster() {
-        true => outages::blind(config, &mut findings).await?,
-        false => outages::told_by_up(config, &mut findings).await,
-    };
-    match is_explained {
+    match blind(config, &args.addresses, &why, &mut findings).await? {
         true => findings.report(args.json),
         false => Err(why),
     }
+}
+
+/// Why no session can begin; false, if nothing that was found explains it.
+pub async fn blind(
+    config: &Config,
+    addresses: &[String],
+    why: &Failure,
+    findings: &mut Findings,
+) -> Done<bool> {
+    processes::look(addresses, findings).await?;
+    if config.is_cluster() {
+        return outages::blind(config, findings).await;
+    }
+    let is_explained = outages::told_by_up(config, findings).await;
+    if let Failure::Failed(why) = why {
+        findings.follows(&Cause::UpSilent, format!("Here: {why}."));
+    }
+    Ok(is_explained || !findings.is_empty())
 }
 
 /// What was found is told, also if something kept the rest from being looked at.
@@ -67,20 +80,12 @@ fn finish(looked: Done, mut findings: Findings, is_json: bool) -> Done {
 }
 
 async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Done {
-    running(session, config, findings);
-    outages::workers(session, config, findings).await?;
-    log_refusals(config, findings);
-    let is_there = outages::store(session, findings).await;
-    outages::store_clock(session, findings);
-    outages::process(session, config, findings).await;
-    if !is_there || !tables::look(session, findings).await? {
+    if !standstill(session, config, findings).await? {
         return Ok(());
     }
-    rules(session, findings).await?;
-    halts(session, findings).await?;
-    accounts_aside(session, config, findings).await?;
-    tables::clocks(session, findings).await?;
-    outages::clocks(session, findings).await;
+    for note in troubles(session, config, findings).await? {
+        findings.note(note);
+    }
     tables::in_flight(session, findings).await?;
     let held = positions::held(session, findings).await?;
     positions::look(session, config, &held, findings).await?;
@@ -88,9 +93,46 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     audits::look(session, config, findings).await?;
     badges(session, findings).await?;
     closes::look(session, config, findings).await?;
-    outages::recent(session, findings).await;
     tables::protection(config, findings).await?;
     adapting(session, config, findings).await
+}
+
+/// Why events are not taken, rated or posted, if they are not; false, if nothing else can be looked
+/// at. Cheap enough to be asked from time to time.
+pub async fn standstill(session: &Session, config: &Config, findings: &mut Findings) -> Done<bool> {
+    running(session, config, findings);
+    log_refusals(config, findings);
+    let is_store_there = outages::store(session, findings).await;
+    outages::process(session, config, findings).await;
+    let is_log_there = outages::log(session, config, findings).await?;
+    if !findings.has(&Cause::LogDown) {
+        outages::workers(session, config, findings).await?;
+    }
+    if !is_store_there || !tables::look(session, findings).await? {
+        return Ok(false);
+    }
+    rules(session, findings).await?;
+    halts(session, findings).await?;
+    Ok(is_log_there)
+}
+
+/// What is wrong although everything goes on: with what comes in, with accounts, with clocks. What
+/// else is to be known of the newest events.
+pub async fn troubles(
+    session: &Session,
+    config: &Config,
+    findings: &mut Findings,
+) -> Done<Vec<String>> {
+    outages::store_clock(session, findings);
+    accounts_aside(session, config, findings).await?;
+    tables::clocks(session, findings).await?;
+    outages::clocks(session, findings).await;
+    Ok(outages::recent(session, findings).await)
+}
+
+/// Asks processes that were named.
+pub async fn ask(addresses: &[String], findings: &mut Findings) -> Done {
+    processes::look(addresses, findings).await
 }
 
 fn running(session: &Session, config: &Config, findings: &mut Findings) {

@@ -4,16 +4,17 @@
 use std::time::Duration;
 
 use super::findings::{Cause, Findings};
-use crate::cli::client::{Answer, Client, NoAnswer, Problem};
+use crate::cli::client::Client;
 use crate::cli::data::DataDir;
 use crate::cli::engine::{connect, kafka_settings};
 use crate::cli::output::{Done, Failure, counted};
 use crate::cli::recent::{self, Recent};
+use crate::cli::refusals::{self, UpRefusal};
 use crate::cli::session::{Session, Workers};
+use crate::cli::thresholds::do_clocks_differ;
 use crate::cli::top::reading::{Sample, read};
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
-use crate::http::NOT_READY;
 use crate::log::kafka::KafkaForeign;
 use crate::log::{LogError, ReadLimit, Topic};
 use crate::ops::config::Config;
@@ -22,9 +23,7 @@ use crate::store::db::{Db, StoreError};
 use crate::store::layout;
 
 /// How long the store, or the log, may take to answer.
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// Clocks that differ by more disagree: records would look as if they came from the future.
-const CLOCKS_DIFFER_MS: i64 = 10_000;
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why the store cannot be used, if it cannot.
 async fn store_outage(db: &dyn Db, epoch: Epoch) -> Option<String> {
@@ -65,13 +64,9 @@ pub async fn process(session: &Session, config: &Config, findings: &mut Findings
     if session.workers != Workers::Up {
         return;
     }
-    match refusal(config).await {
-        Some(Refusal::Silent(what)) => {
-            findings.fault(Cause::UpSilent, what);
-            return;
-        }
-        Some(Refusal::Told(what)) => findings.fault(Cause::LogRefuses, what),
-        None => {}
+    refusal_of_up(config, findings).await;
+    if findings.has(&Cause::UpSilent) {
+        return;
     }
     let client = Client::new(DataDir::new(&config.data));
     let asked = tokio::task::spawn_blocking(move || client.get("/metrics")).await;
@@ -101,65 +96,23 @@ fn unattributed(samples: &[Sample]) -> Option<String> {
     })
 }
 
-/// Why a running `up` takes no events.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It does not answer.
-    Silent(String),
-    /// It says so.
-    Told(String),
-}
-
-impl Refusal {
-    /// What is wrong and what to do.
-    pub fn into_text(self) -> String {
-        let (Refusal::Silent(what) | Refusal::Told(what)) = self;
-        what
-    }
-}
-
-/// Why a running `up` takes no events, if it takes none. Only to be asked while one runs.
-pub async fn refusal(config: &Config) -> Option<Refusal> {
-    let client = Client::new(DataDir::new(&config.data));
-    let ask = move || client.get_within("/readyz", ANSWER_WITHIN);
-    // A panic of the task is no word on `up`.
-    match tokio::task::spawn_blocking(ask).await.ok()? {
-        Ok(ready) => refused(&ready).map(Refusal::Told),
-        Err(error) => Some(Refusal::Silent(format!(
-            "`tidemark up` does not answer {}. It may be stuck or overloaded: check its log and the \
-             machine; if it does not recover, restart it. Gateways resend what it does not accept.",
-            why_silent(error)
-        ))),
-    }
-}
-
-/// Whether a running `up` says itself why it takes no events: then nothing may be there to be read.
+/// What a running `up` says of itself where it does not let a session begin: there may be nothing
+/// to be read, or it is stuck. False if none runs.
 pub async fn told_by_up(config: &Config, findings: &mut Findings) -> bool {
-    let Some(Refusal::Told(what)) = refusal(config).await else {
+    if DataDir::new(&config.data).running().is_none() {
         return false;
-    };
-    findings.fault(Cause::LogRefuses, what);
-    true
-}
-
-fn why_silent(error: NoAnswer) -> String {
-    match error {
-        NoAnswer::Failed { url, error } => format!("at {url} ({error})"),
-        other => format!("({other})"),
     }
+    refusal_of_up(config, findings).await
 }
 
-/// Why new events are refused, by an answer of `/readyz`.
-pub(super) fn refused(ready: &Answer) -> Option<String> {
-    let Problem { code, detail, .. } = ready.problem();
-    let detail = detail.trim_end_matches('.');
-    (ready.status != 200 && code != NOT_READY).then(|| {
-        format!(
-            "New events are refused ({} {code}): {detail}. Gateways resend them; it recovers by itself once the cause is fixed \
-             (docs/runbook.md#tidemarkdependencydown).",
-            ready.status
-        )
-    })
+/// Why a running `up` takes no events, if it takes none.
+async fn refusal_of_up(config: &Config, findings: &mut Findings) -> bool {
+    match refusals::of_up(config).await {
+        Some(UpRefusal::Silent(what)) => findings.fault(Cause::UpSilent, what),
+        Some(UpRefusal::Told(what)) => findings.fault(Cause::LogRefuses, what),
+        None => return false,
+    }
+    true
 }
 
 /// How late numbers are, as the processes tell while the store cannot be asked.
@@ -201,7 +154,7 @@ pub async fn workers(session: &Session, config: &Config, findings: &mut Findings
 }
 
 /// What nobody does, in words.
-pub async fn idle_roles(config: &Config) -> Done<Option<String>> {
+async fn idle_roles(config: &Config) -> Done<Option<String>> {
     let groups = KafkaForeign::connect(&kafka_settings(config)?).map_err(Failure::refused)?;
     let mut idle = Vec::new();
     for (role, done) in [("rate", "rated"), ("post", "posted")] {
@@ -220,7 +173,7 @@ pub fn store_clock(session: &Session, findings: &mut Findings) {
 }
 
 /// By what the store's clock differs from this machine's, if it does, and what to do.
-pub fn store_clock_difference(session: &Session) -> Option<String> {
+fn store_clock_difference(session: &Session) -> Option<String> {
     let ahead_ms = session.store_clock.ahead_ms()?;
     clocks_differ(ahead_ms, session.now())
 }
@@ -228,7 +181,7 @@ pub fn store_clock_difference(session: &Session) -> Option<String> {
 fn clocks_differ(ahead_ms: i64, now: Millis) -> Option<String> {
     let seconds = ahead_ms.unsigned_abs() / 1_000;
     let which = if ahead_ms > 0 { "ahead" } else { "behind" };
-    (ahead_ms.saturating_abs() > CLOCKS_DIFFER_MS).then(|| {
+    do_clocks_differ(ahead_ms).then(|| {
         format!(
             "Clocks disagree: the store's clock is {seconds} s {which} of this machine's, which says \
              {now}. Correct the one that is wrong, preferably with NTP, and check the machines of the \
@@ -246,13 +199,14 @@ pub async fn clocks(session: &Session, findings: &mut Findings) {
 }
 
 /// By what clocks disagree, if they do, and what to do.
-pub async fn clock_difference(session: &Session) -> Option<String> {
+async fn clock_difference(session: &Session) -> Option<String> {
     let partitions = recent::sample(session.partitions.source).into_iter();
     let records = partitions.map(|partition| newest_record(session, partition));
     let newest = futures::future::join_all(records).await.into_iter().max();
     let newest = newest.flatten();
     let now = session.now();
-    let newest = newest.filter(|newest| newest.0 > now.0 + CLOCKS_DIFFER_MS)?;
+    let is_ahead = |newest: &Millis| newest.0 > now.0 && do_clocks_differ(newest.0 - now.0);
+    let newest = newest.filter(is_ahead)?;
     Some(format!(
         "Clocks disagree: the newest record was appended at {newest}, but this machine's clock says \
          {now}. Correct the one that is wrong, preferably with NTP: the time in a record decides in \
@@ -280,22 +234,27 @@ async fn newest_record(session: &Session, partition: Partition) -> Option<Millis
     records.first().map(|record| record.append_time)
 }
 
-/// Are most recent events rejected, or without token counts?
-pub async fn recent(session: &Session, findings: &mut Findings) {
-    if let Some(note) = recent::sample_note(session.partitions.source) {
-        findings.note(note);
-    }
-    let recent = match Recent::read(session).await {
+/// Are most recent events rejected, or without token counts? What else is to be known of them: that
+/// some are, or that they could not be read.
+pub async fn recent(session: &Session, findings: &mut Findings) -> Vec<String> {
+    let notes = recent::sample_note(session.partitions.source).into_iter();
+    notes
+        .chain(of_recent(
+            Recent::read(session).await,
+            session.workers,
+            findings,
+        ))
+        .collect()
+}
+
+fn of_recent(read: Done<Recent>, workers: Workers, findings: &mut Findings) -> Vec<String> {
+    let recent = match read {
         Ok(recent) => recent,
         // A damaged partition, say, which is a finding of its own.
-        Err(why) => {
-            let why = match why {
-                Failure::Failed(why) | Failure::Refused(why) => why,
-                Failure::Said(_) | Failure::ReaderGone => return,
-            };
-            findings.note(format!("The newest events could not be read: {why}."));
-            return;
+        Err(Failure::Failed(why) | Failure::Refused(why)) => {
+            return vec![format!("The newest events could not be read: {why}.")];
         }
+        Err(Failure::Said(_) | Failure::ReaderGone) => return Vec::new(),
     };
     if let Some(what) = recent.rejections() {
         findings.fault(Cause::Rejected, what);
@@ -303,15 +262,17 @@ pub async fn recent(session: &Session, findings: &mut Findings) {
     if let Some(what) = recent.missing_usage() {
         findings.fault(Cause::WithoutUsage, what);
     }
-    if let Some(what) = recent.some_without_usage() {
-        findings.note(what);
-    }
     // `up` counts them since it started, and knows which providers are only guessed.
-    if session.workers != Workers::Up
-        && let Some(what) = recent.unattributed_failures()
-    {
-        findings.note(what);
-    }
+    let unattributed = match workers {
+        Workers::Up => None,
+        Workers::Nobody | Workers::Elsewhere => recent.unattributed_failures(),
+    };
+    let notes = [
+        recent.some_rejected(),
+        recent.some_without_usage(),
+        unattributed,
+    ];
+    notes.into_iter().flatten().collect()
 }
 
 /// What can be found out about a cluster whose log does not let a session begin: which topic is
@@ -324,16 +285,38 @@ pub async fn blind(config: &Config, findings: &mut Findings) -> Done<bool> {
     if let Some(why) = &outage {
         store_is_down(why, findings);
     }
-    let settings = kafka_settings(config)?;
-    let cluster = KafkaForeign::connect(&settings).map_err(Failure::refused)?;
     let is_used = match outage {
         None => layout::get(&db, epoch).await.ok().flatten().is_some(),
         Some(_) => true,
     };
+    topics(config, is_used, findings).await?;
+    Ok(!findings.is_empty())
+}
+
+/// Whether the broker of a session answers, and has all topics; false if not.
+pub async fn log(session: &Session, config: &Config, findings: &mut Findings) -> Done<bool> {
+    if session.workers != Workers::Elsewhere {
+        return Ok(true);
+    }
+    let is_used = match findings.has(&Cause::StoreDown) {
+        true => true,
+        false => {
+            let layout = layout::get(session.db(), session.log.epoch()).await;
+            layout.ok().flatten().is_some()
+        }
+    };
+    topics(config, is_used, findings).await
+}
+
+/// Whether the broker answers, and has all topics.
+async fn topics(config: &Config, is_used: bool, findings: &mut Findings) -> Done<bool> {
+    let settings = kafka_settings(config)?;
+    let cluster = KafkaForeign::connect(&settings).map_err(Failure::refused)?;
+    let mut are_there = true;
     for topic in Topic::ALL {
         let name = settings.topic_name(topic);
         match cluster.has_topic(&name).await {
-            Ok(true) => {}
+            Ok(true) => continue,
             Ok(false) if topic == Topic::LedgerCuts => missing_cuts(&name, findings),
             Ok(false) => missing_topic(&name, is_used, findings),
             Err(LogError::Unavailable(why)) => {
@@ -346,12 +329,14 @@ pub async fn blind(config: &Config, findings: &mut Findings) -> Done<bool> {
                          (docs/runbook.md#tidemarkdependencydown)."
                     ),
                 );
-                return Ok(true);
+                return Ok(false);
             }
             Err(error) => return Err(error.into()),
         }
+        // Without cuts, everything else can be looked at.
+        are_there &= topic == Topic::LedgerCuts;
     }
-    Ok(!findings.is_empty())
+    Ok(are_there)
 }
 
 /// `ledger.cuts` is new since the auditor, and nothing but audits depends on what it held.
@@ -381,34 +366,17 @@ fn missing_topic(name: &str, is_used: bool, findings: &mut Findings) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, DataDir, Millis, Refusal, clocks_differ, read, refusal, unattributed};
-    use crate::cli::data::Running;
+    use super::*;
 
-    #[tokio::test]
-    async fn an_up_that_does_not_answer_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config {
-            data: dir.path().join("data"),
-            ..Config::default()
-        };
-        let owned = DataDir::new(&config.data).try_own().unwrap().unwrap();
-        // A port on which nobody listens any more.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let listen = listener.local_addr().unwrap();
-        drop(listener);
-        let running = Running {
-            pid: 1,
-            listen,
-            serves_store: true,
-        };
-        owned.announce(&running).unwrap();
-        let Some(Refusal::Silent(told)) = refusal(&config).await else {
-            panic!("silence")
-        };
-        assert!(
-            told.starts_with("`tidemark up` does not answer at http://127.0.0.1:"),
-            "{told}"
-        );
+    #[test]
+    fn newest_events_that_cannot_be_read_are_a_note() {
+        let mut findings = Findings::default();
+        let mut of = |read| of_recent(read, Workers::Up, &mut findings);
+        let notes = of(Err(LogError::Unavailable("no leader".into()).into()));
+        assert!(notes[0].contains("no leader"), "{notes:?}");
+        assert!(of(Ok(Recent::default())).is_empty());
+        assert!(of(Err(Failure::ReaderGone)).is_empty());
+        assert!(findings.is_empty());
     }
 
     #[test]

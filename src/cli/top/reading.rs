@@ -7,6 +7,7 @@ use ureq::Agent;
 
 use super::Targets;
 use crate::cli::output::{Done, Failure};
+use crate::cli::refusals::{self, Refusal};
 
 /// How long a process may take to tell its metrics.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
@@ -60,6 +61,8 @@ pub struct Reading {
     pub told: BTreeMap<String, Result<Vec<Sample>, String>>,
     /// By how many seconds a process's clock is ahead of ours, by address.
     pub clocks: BTreeMap<String, f64>,
+    /// Why processes that told their metrics are not ready, by address.
+    pub refusals: BTreeMap<String, Refusal>,
 }
 
 impl Reading {
@@ -75,15 +78,21 @@ impl Reading {
             let ask = |address: Result<String, String>| match address {
                 Ok(address) => {
                     let told = metrics(&agent, &address).map_err(|error| error.to_string());
-                    (address, told)
+                    let refusal = match &told {
+                        Ok(_) => refusals::of_address(&address),
+                        Err(_) => None,
+                    };
+                    (address, told, refusal)
                 }
-                Err(name) => (name, Err("it is not running".to_owned())),
+                Err(name) => (name, Err("it is not running".to_owned()), None),
             };
             addresses.into_iter().map(ask).collect::<Vec<_>>()
         };
         let asked = tokio::task::spawn_blocking(ask).await;
         let (mut told, mut clocks) = (BTreeMap::new(), BTreeMap::new());
-        for (address, answer) in asked.map_err(Failure::failed)? {
+        let mut refusals = BTreeMap::new();
+        for (address, answer, refusal) in asked.map_err(Failure::failed)? {
+            refusals.extend(refusal.map(|refusal| (address.clone(), refusal)));
             if let Ok((_, Some(ahead))) = &answer {
                 clocks.insert(address.clone(), *ahead);
             }
@@ -94,6 +103,7 @@ impl Reading {
             now: unix_now(),
             told,
             clocks,
+            refusals,
         })
     }
 

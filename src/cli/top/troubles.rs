@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::duration::in_words;
 use super::reading::Reading;
+use crate::cli::thresholds::{CLOCKS_DIFFER, is_most};
 
 /// Something that is wrong, with its cause and what to do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -17,11 +18,6 @@ pub struct Trouble {
     /// For people.
     pub text: String,
 }
-
-/// Recent events that say nothing about the rest, because they are too few.
-const RECENT_MIN: f64 = 10.0;
-/// Seconds by which clocks may differ.
-const CLOCKS_DIFFER: f64 = 10.0;
 
 /// What the processes cannot use, each cause once.
 pub(in crate::cli) fn outages(now: &Reading) -> Vec<Trouble> {
@@ -38,6 +34,20 @@ pub(in crate::cli) fn outages(now: &Reading) -> Vec<Trouble> {
         code,
     };
     causes.into_iter().map(trouble).collect()
+}
+
+/// Processes that say they are not ready, for a cause that no metric tells: a worker without one of
+/// its topics, say.
+pub(super) fn refusals(now: &Reading, outages: &[Trouble]) -> Vec<Trouble> {
+    let is_told = |code: &str| outages.iter().any(|outage| outage.code == code);
+    let untold = now.refusals.iter();
+    let untold = untold.filter(|(_, refusal)| !is_told(&refusal.code));
+    untold
+        .map(|(address, refusal)| Trouble {
+            code: refusal.code.clone(),
+            text: format!("{address}: {}", refusal.text),
+        })
+        .collect()
 }
 
 /// What comes of it and what to do, by the code of an outage.
@@ -88,7 +98,7 @@ pub(in crate::cli) fn troubles(now: &Reading) -> Vec<Trouble> {
     }
     let recent = |outcome| now.sum("tidemark_recent_events", Some(("outcome", outcome)));
     let (rated, rejected, bare) = (recent("rated"), recent("rejected"), recent("without_usage"));
-    if rated + rejected >= RECENT_MIN && rejected > rated {
+    if is_most(rejected as u64, (rated + rejected) as u64) {
         troubles.push(Trouble {
             code: "most_rejected".to_owned(),
             text: format!(
@@ -97,7 +107,7 @@ pub(in crate::cli) fn troubles(now: &Reading) -> Vec<Trouble> {
             ),
         });
     }
-    if rated >= RECENT_MIN && bare * 2.0 > rated {
+    if is_most(bare as u64, rated as u64) {
         troubles.push(Trouble {
             code: "without_usage".to_owned(),
             text: format!(
@@ -109,7 +119,7 @@ pub(in crate::cli) fn troubles(now: &Reading) -> Vec<Trouble> {
     let far = |metric: &str| {
         let seconds = now.samples(metric).map(|sample| sample.value);
         let furthest = seconds.max_by(|one, other| one.abs().total_cmp(&other.abs()));
-        furthest.filter(|seconds| seconds.abs() > CLOCKS_DIFFER)
+        furthest.filter(|seconds| seconds.abs() > CLOCKS_DIFFER.as_secs_f64())
     };
     if let Some(ahead) = far("tidemark_store_clock_ahead_seconds") {
         let way = if ahead > 0.0 { "ahead of" } else { "behind" };
@@ -134,7 +144,7 @@ pub(in crate::cli) fn troubles(now: &Reading) -> Vec<Trouble> {
     for (address, ahead) in now
         .clocks
         .iter()
-        .filter(|(_, ahead)| ahead.abs() > CLOCKS_DIFFER)
+        .filter(|(_, ahead)| ahead.abs() > CLOCKS_DIFFER.as_secs_f64())
     {
         let way = if *ahead > 0.0 { "ahead of" } else { "behind" };
         troubles.push(Trouble {
@@ -155,6 +165,7 @@ mod tests {
 
     use super::super::reading::read;
     use super::*;
+    use crate::cli::refusals::Refusal;
 
     fn reading(texts: &[&str]) -> Reading {
         let told = |(i, text): (usize, &&str)| (format!("http://p{i}"), Ok(read(text)));
@@ -163,6 +174,7 @@ mod tests {
             now: 1_000.0,
             told: texts.iter().enumerate().map(told).collect(),
             clocks: BTreeMap::new(),
+            refusals: BTreeMap::new(),
         }
     }
 
@@ -174,6 +186,24 @@ mod tests {
             panic!("one cause: {found:?}")
         };
         assert!(only.text.contains("free some space"), "{}", only.text);
+    }
+
+    #[test]
+    fn a_process_that_is_not_ready_is_told_unless_its_metrics_tell_why() {
+        let down = "tidemark_dependency_down{dependency=\"log\",code=\"log_disk_full\"} 1\n";
+        let mut reading = reading(&[down, ""]);
+        for (address, code) in [("http://p0", "log_disk_full"), ("http://p1", "missing")] {
+            let refusal = Refusal {
+                code: code.to_owned(),
+                text: "It cannot work".to_owned(),
+            };
+            reading.refusals.insert(address.to_owned(), refusal);
+        }
+        let told = refusals(&reading, &outages(&reading));
+        let [only] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!(only.text, "http://p1: It cannot work");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::duration::in_words;
 use super::reading::{Reading, Sample};
-use super::troubles::{Trouble, outages, troubles};
+use super::troubles::{Trouble, outages, refusals, troubles};
 use super::{LATE, Targets};
 use crate::cli::output::{Done, Out, counted};
 
@@ -102,7 +102,8 @@ impl View {
         let silent: Vec<Silent> = now.told.iter().filter_map(silent).collect();
         let halted = halts(now);
         let lag = lags(now);
-        let (outages, troubles) = (outages(now), troubles(now));
+        let (mut outages, troubles) = (outages(now), troubles(now));
+        outages.extend(refusals(now, &outages));
         let findings = Findings {
             silent: &silent,
             halted: &halted,
@@ -180,7 +181,7 @@ impl View {
         }
         for silent in &self.silent {
             out.line(format!(
-                "  ! {} does not answer: {}",
+                "  ! {} does not answer: {}; check that process and its log",
                 silent.address, silent.why
             ))?;
         }
@@ -374,6 +375,7 @@ mod tests {
             now: 1_000.0,
             told: texts.iter().enumerate().map(told).collect(),
             clocks: BTreeMap::new(),
+            refusals: BTreeMap::new(),
         }
     }
 

@@ -95,6 +95,12 @@ impl Site {
         self.env = env.iter().map(owned).collect();
     }
 
+    /// What [`Site::set`] has set.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        let found = self.env.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// On a cluster: its topics and tables are made.
     pub fn on(cluster: Cluster) -> Site {
         let site = Site {

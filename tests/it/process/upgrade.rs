@@ -1,6 +1,8 @@
 //! The upgrade rehearsal: data of released versions, as a kill left it, under the program of today.
 //!
-//! `tests/fixtures/upgrade/make` writes a fixture with the program of a release.
+//! `tests/fixtures/upgrade/make` writes a fixture with the program of a release. The one of 0.1.0 is
+//! of the program of commit 7136952: rating semantics 3, no `ledger.cuts`, no reversals. So it stays
+//! the past also while the version in Cargo.toml does not change.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::copies::run_the_documented_copy;
-use super::on_call::doctor_says;
+use super::on_call::{doctor_says, sums_equal_the_oracle};
 use super::restored_tables::copy;
 use crate::process::site::Site;
 
@@ -56,6 +56,7 @@ fn a_log_and_older_tables_from_copies_go_on_and_what_is_sent_again_makes_them_wh
         emit(&site, &at, seed);
     }
     assert_eq!(site.statements(), before);
+    sums_equal_the_oracle(&site);
     site.run(&["doctor"]);
     up.stop();
 }

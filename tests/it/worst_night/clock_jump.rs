@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-use super::on_call::doctor_says;
+use super::on_call::{doctor_says, sums_equal_the_oracle};
 use super::readiness::{probe, send};
 use crate::kafka::until;
 use crate::process::site::Site;
@@ -102,6 +102,7 @@ fn a_clock_that_jumps_ahead_under_up_refuses_events_forgets_none_and_passes_with
     site.run(&["wait", "--timeout", "60s"]);
     let rejects = site.run(&["rejects", "list", "--json"]);
     assert_eq!(count(&site), 3 * EVENTS, "{rejects}");
+    sums_equal_the_oracle(&site);
     assert!(site.run(&["doctor"]).contains("All is well."));
     assert_eq!(up.stop().0.code(), Some(0));
 }

@@ -21,7 +21,7 @@ use tidemark::store::pricing::{self, NewValue, Publish};
 use tidemark::store::tables::create_tables;
 use tokio::sync::watch;
 
-use super::on_call::doctor_says;
+use super::on_call::{doctor_says, sums_equal_the_oracle};
 use super::store_proxy::{Mode, StoreProxy};
 use crate::process::site::{Site, Up};
 use crate::store::{client, embedded_endpoint, settings};
@@ -203,6 +203,7 @@ fn clocks_that_disagree_are_a_finding() {
         "{}",
         said.stdout
     );
+    sums_equal_the_oracle(&site);
     up.stop();
 }
 
@@ -212,6 +213,8 @@ fn a_machine_whose_clock_disagrees_with_the_stores_is_a_finding() {
     let site = store.site();
     let mut up = site.up();
     up.wait_ready();
+    site.run(&["emit", "--clean", "--events", "100"]);
+    site.run(&["wait"]);
     assert!(site.run(&["doctor"]).contains("All is well."));
     for (ahead, which) in [(600, "ahead of"), (-600, "behind")] {
         store.set(Mode::HasClockAhead(ahead));
@@ -236,5 +239,6 @@ fn a_machine_whose_clock_disagrees_with_the_stores_is_a_finding() {
     store.set(Mode::HasClockAhead(3));
     metric_is(&up, "tidemark_store_clock_ahead_seconds", -1.0..=5.0);
     assert!(site.run(&["doctor"]).contains("All is well."));
+    sums_equal_the_oracle(&site);
     up.stop();
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::on_call::{doctor_says, floods_nobody};
+use super::on_call::{doctor_says, floods_nobody, sums_equal_the_oracle};
 use super::readiness::{probe, send};
 use crate::kafka::until;
 use crate::process::books::{self, Books};
@@ -178,6 +178,7 @@ fn a_store_that_cannot_be_synced_ends_the_process_with_1_and_the_next_start_lose
     assert_eq!(run(&emit("2")).code, Some(0));
     site.run(&["wait", "--timeout", "60s"]);
     assert_eq!(count(&site), 400);
+    sums_equal_the_oracle(&site);
     assert!(site.run(&["doctor"]).contains("All is well."));
     assert_eq!(up.stop().0.code(), Some(0));
 }

@@ -16,7 +16,7 @@ use tidemark::pipeline::{self, Settings, WorkerContext};
 use tidemark::store::tables::create_tables;
 use tokio::sync::watch;
 
-use super::on_call::doctor_says;
+use super::on_call::{doctor_says, sums_equal_the_oracle};
 use crate::process::site::Site;
 use crate::store::{client, embedded_endpoint, settings};
 
@@ -100,7 +100,23 @@ async fn after_a_restart_behind_a_backlog_lag_begins_with_the_truth() {
         "10 records wait to be rated",
         "No rules are published",
     ];
-    tokio::task::spawn_blocking(move || doctor_says(&site, &texts))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || {
+        doctor_says(&site, &texts);
+        // Once they can be rated, each of them is a reject, and that is said as well.
+        site.run(&["pricing", "init", "testnet"]);
+        let mut up = site.up();
+        up.wait_ready();
+        site.run(&["emit", "--clean", "--events", "20"]);
+        let waited = site.try_run(&["wait", "--timeout", "60s"]);
+        assert_eq!(waited.code, Some(0), "{}", waited.stderr);
+        assert!(
+            waited.stderr.contains("10 of the newest 30"),
+            "{}",
+            waited.stderr
+        );
+        sums_equal_the_oracle(&site);
+        up.stop();
+    })
+    .await
+    .unwrap();
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::on_call::{doctor_says, sums_equal_the_oracle};
 use crate::kafka::until;
 use crate::process::site::{Site, Up, get};
 
@@ -47,12 +48,14 @@ fn a_process_that_is_asked_to_stop_is_not_ready_but_serves_on_for_a_while() {
         "{:?}",
         asked.elapsed()
     );
+    doctor_says(&site, &["`tidemark up` is not running on this data"]);
     // What was taken while it was leaving counts.
     let mut up = site.up();
     up.wait_ready();
     site.run(&["wait"]);
     let statement = site.run(&["statement", "user", "ada", "--json"]);
     assert!(statement.contains("\"requests\":1"), "{statement}");
+    sums_equal_the_oracle(&site);
     up.signal("INT");
     let asked = Instant::now();
     assert_eq!(up.ended(WITHIN).code(), Some(0));

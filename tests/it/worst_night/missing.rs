@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 
+use super::on_call::sums_equal_the_oracle;
 use super::readiness::{probe, send};
 use crate::kafka::broker::{self, Broker};
 use crate::kafka::until;
@@ -77,6 +78,7 @@ fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
         site.try_run(&["doctor"]).stdout.contains("All is well.")
     });
 
+    let books = sums_equal_the_oracle(&site);
     let topic = format!("{}usage.events", cluster.prefix);
     let mut config = rdkafka::ClientConfig::new();
     config.set("bootstrap.servers", &cluster.bootstrap);
@@ -121,5 +123,7 @@ fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
     serve.stop();
     let serve = site.serve("serve", &[]);
     refuses(&serve);
+    // What was counted before stays as it was.
+    books.are_the_same(&site);
     assert_eq!(worker.stop().0.code(), Some(0));
 }

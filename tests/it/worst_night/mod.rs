@@ -1,6 +1,7 @@
 //! Accidents and outages, what on-call is told meanwhile, and the documented ways back (docs/backup.md).
 //! One file per theme.
 
+mod agree;
 mod both_lost;
 mod clock_jump;
 mod clocks;

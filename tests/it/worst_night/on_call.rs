@@ -1,9 +1,12 @@
 //! What on-call reads at the worst moment: `doctor`, and the log.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::kafka::until;
+use crate::process::books::{Books, Founded};
 use crate::process::site::Site;
 
 /// `doctor` finds something: exit code 1, these texts, and never "All is well".
@@ -17,6 +20,71 @@ pub fn doctor_says(site: &Site, texts: &[&str]) {
     for text in texts {
         assert!(out.contains(text), "{text}: {out}");
     }
+}
+
+/// `doctor` and `wait` say the same of a trouble, and neither they nor `top` are content.
+pub struct Trouble<'t> {
+    /// What `doctor` and `wait` say.
+    pub said: &'t str,
+    /// What it says to do.
+    pub cure: &'t str,
+    /// What `top` says: the one word for it, and the trouble.
+    pub top: [&'t str; 2],
+    /// The exit code of `top`: 2 if it reaches no process at all.
+    pub top_code: i32,
+}
+
+/// How long it may take until the processes have noticed something themselves.
+const NOTICED_WITHIN: Duration = Duration::from_secs(60);
+
+/// All three notice a trouble, with the same exit code as any other. `processes`: those that are
+/// asked, where there is no `up`.
+#[track_caller]
+pub fn all_three_say(site: &Site, processes: &[&str], trouble: &Trouble<'_>) {
+    let Trouble { said, cure, .. } = trouble;
+    let run = |args: Vec<&str>| {
+        let printed = site.try_run(&args);
+        let all = format!("{}{}", printed.stdout, printed.stderr);
+        (printed.code, all)
+    };
+    until(NOTICED_WITHIN, &format!("top notices: {said}"), || {
+        let (code, all) = run([&["top", "--once"][..], processes].concat());
+        code == Some(trouble.top_code) && trouble.top.iter().all(|text| all.contains(text))
+    });
+    for args in [&["doctor"][..], &["wait", "--timeout", "2s"]] {
+        let (code, all) = run([args, processes].concat());
+        assert_eq!(code, Some(1), "{args:?} on {said}: {all}");
+        for text in [said, cure] {
+            assert!(all.contains(text), "{args:?} without {text}: {all}");
+        }
+        assert!(!all.contains("All is well"), "{args:?} on {said}: {all}");
+    }
+}
+
+/// All three are content.
+#[track_caller]
+pub fn all_three_are_content(site: &Site, processes: &[&str]) {
+    for (args, text) in [
+        (&["doctor"][..], "All is well."),
+        (&["top", "--once"][..], "FINE: "),
+        (&["wait", "--timeout", "60s"][..], ""),
+    ] {
+        let args = [args, processes].concat();
+        until(2 * NOTICED_WITHIN, &format!("{args:?} is content"), || {
+            let printed = site.try_run(&args);
+            printed.code == Some(0) && printed.stdout.contains(text)
+        });
+    }
+}
+
+/// How an accident ends: statements, exports, leaderboards, rejects, usage rows, streaks and credits
+/// are what the oracle makes of everything that is in the log. There are no referral links.
+#[track_caller]
+pub fn sums_equal_the_oracle(site: &Site) -> Books {
+    let books = Books::read(site);
+    books.equal_the_oracle_of_a_part(&Founded::default());
+    eprintln!("{}", books.summary());
+    books
 }
 
 /// How many seconds the same must not be said again.

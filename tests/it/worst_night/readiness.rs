@@ -22,7 +22,7 @@ use tidemark::ops::shutdown;
 use tidemark::store::tables::create_tables;
 use tower::ServiceExt as _;
 
-use super::on_call::doctor_says;
+use super::on_call::{doctor_says, sums_equal_the_oracle};
 use crate::kafka::broker::{self, Broker};
 use crate::kafka::until;
 use crate::process::site::{Cluster, Site, Up};
@@ -231,4 +231,13 @@ fn a_silent_broker_and_a_topic_that_was_created_again_are_told_and_pass_without_
     });
     assert_eq!(send(&serve, &key, 4), 204);
     assert_eq!(serve.ended(WITHIN).code(), Some(0));
+    // What was taken since the topic is there again counts.
+    site.run(&["pricing", "init", "testnet"]);
+    let mut worker = site.worker("worker", &[]);
+    worker.wait_ready();
+    site.run(&["wait", "--timeout", "60s"]);
+    sums_equal_the_oracle(&site);
+    let statement = site.run(&["statement", "user", "ada", "--json"]);
+    assert!(statement.contains("\"requests\":2"), "{statement}");
+    assert_eq!(worker.stop().0.code(), Some(0));
 }

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::on_call::sums_equal_the_oracle;
 use crate::process::site::{Printed, Site};
 
-fn send(site: &Site, events: &[Value]) {
+pub(super) fn send(site: &Site, events: &[Value]) {
     let key = std::fs::read_to_string(site.data().join("key")).unwrap();
     let request = ureq::post(site.url("/api/v1/events"))
         .header("authorization", format!("Bearer {}", key.trim()))
@@ -14,7 +15,7 @@ fn send(site: &Site, events: &[Value]) {
     assert!([200, 204].contains(&answer.status().as_u16()));
 }
 
-fn events(from: u32, count: u32, endpoint: &str, days_old: i64) -> Vec<Value> {
+pub(super) fn events(from: u32, count: u32, endpoint: &str, days_old: i64) -> Vec<Value> {
     let at = jiff::Timestamp::now().as_millisecond() - days_old * 86_400_000;
     let at = jiff::Timestamp::from_millisecond(at).unwrap().to_string();
     let event = |number| {
@@ -69,6 +70,7 @@ fn rejected_events_are_noticed_by_wait_doctor_and_top_until_good_ones_prevail() 
         waited.stderr
     );
     assert!(site.run(&["doctor"]).contains("All is well."));
+    assert_eq!(sums_equal_the_oracle(&site).records.len(), 98);
     up.stop();
 }
 
@@ -83,5 +85,6 @@ fn completions_without_token_counts_are_noticed() {
         "20 of the newest 20 successful completions",
         "most recent events have no token counts: 20 of 20",
     );
+    assert_eq!(sums_equal_the_oracle(&site).records.len(), 20);
     up.stop();
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::on_call::doctor_says;
 use crate::process::books::{self, Books};
 use crate::process::load::Load;
 use crate::process::site::{Site, Up, get};
@@ -162,6 +163,7 @@ fn referral_links_made_after_the_backup_are_lost_and_their_numbers_are_not_used_
     up.stop();
 
     restore(&site, &backup);
+    doctor_says(&site, &["is not running", "records wait to be rated"]);
     let told = site.run(&["recover", "--yes", "--reason", "a test"]);
     assert!(told.contains("are lost"), "{told}");
     assert!(told.contains("could not be verified"), "{told}");

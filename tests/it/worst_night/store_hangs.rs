@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::on_call::{doctor_says, floods_nobody};
+use super::on_call::{doctor_says, floods_nobody, sums_equal_the_oracle};
 use super::store_proxy::{Mode, StoreProxy};
 use crate::kafka::broker::{self, Watchdog};
 use crate::kafka::until;
@@ -149,6 +149,7 @@ fn while_the_store_hangs_every_event_is_taken_at_once_and_on_call_is_told() {
     let statement = site.run(&["statement", "user", "ada", "--json"]);
     let statement: Value = serde_json::from_str(&statement).unwrap();
     assert_eq!(statement["requests"], gateway.sent, "{statement}");
+    sums_equal_the_oracle(&site);
     until(WITHIN, "all is well again", || {
         site.try_run(&["doctor"]).stdout.contains("All is well.")
     });
@@ -217,6 +218,7 @@ fn a_store_that_is_down_or_denies_costs_no_request_seconds_and_nothing_halts() {
     let statement: Value = serde_json::from_str(&statement).unwrap();
     // The one of the key that could not be looked up was not taken.
     assert_eq!(statement["requests"], gateway.sent - 1, "{statement}");
+    sums_equal_the_oracle(&site);
     assert_eq!(up.metric("tidemark_halted").unwrap_or(0.0), 0.0);
     // One line per cause, not one per request or attempt.
     let said = up.said();
@@ -301,6 +303,7 @@ fn while_dynamodb_is_frozen_kafka_takes_every_event_and_on_call_is_told() {
     let statement = site.run(&["statement", "user", "ada", "--json"]);
     let statement: Value = serde_json::from_str(&statement).unwrap();
     assert_eq!(statement["requests"], gateway.sent, "{statement}");
+    sums_equal_the_oracle(&site);
     until(WITHIN, "all is well again", || {
         site.try_run(&["doctor"]).stdout.contains("All is well.")
     });

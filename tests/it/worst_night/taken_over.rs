@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tidemark::domain::position::Partition;
 use tidemark::log::{Log as _, Topic};
 
+use super::on_call::sums_equal_the_oracle;
 use super::store_proxy::{Mode, StoreProxy};
 use crate::kafka::broker;
 use crate::kafka::operators::site as on_a_broker;
@@ -86,11 +87,15 @@ fn posting_that_is_taken_over_behind_a_backlog_tells_how_old_it_is() {
         "{first} s at first"
     );
 
+    // It is not late yet, but it is said.
+    let said = site.try_run(&["doctor"]).stdout;
+    assert!(said.contains("waiting to be posted"), "{said}");
     proxy.set(Mode::Works);
     site.run(&["wait", "--timeout", "60s"]);
     let statement = site.run(&["statement", "user", "ada", "--json"]);
     let statement: Value = serde_json::from_str(&statement).unwrap();
     assert_eq!(statement["requests"], 10, "{statement}");
+    sums_equal_the_oracle(&site);
     until(WITHIN, "no lag is left", || lag(&poster) == 0.0);
     assert!(site.run(&["doctor"]).contains("All is well."));
     for process in [poster, rater, serve] {

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::process::books::{Books, Founded, records_of_epoch};
 use crate::process::site::Site;
 
 fn emit(site: &Site, seed: &str, at: jiff::Timestamp) {
@@ -18,6 +19,7 @@ fn the_first_events_of_an_epoch_without_usage_rows_are_counted() {
     let off = ("TIDEMARK_PIPELINE_USAGE_ROWS", "false");
     site.set(&[off]);
     let mut requests = 0;
+    let mut records = Vec::new();
     // Those of an epoch must be later than all of the one before: which copies came there nobody can tell.
     for (epoch, minutes_ago) in [("0", 40), ("1", 20), ("2", 0)] {
         if epoch != "0" {
@@ -35,6 +37,9 @@ fn the_first_events_of_an_epoch_without_usage_rows_are_counted() {
         let rejects = site.run(&["rejects", "list", "--json"]);
         assert_eq!(all, requests, "epoch {epoch}: {rejects}");
         assert!(site.run(&["doctor"]).contains("All is well."));
+        records.extend(records_of_epoch(&site, epoch.parse().unwrap()));
+        let books = Books::of(&site, records.clone());
+        books.equal_the_oracle_of_a_part(&Founded::default());
         assert_eq!(up.stop().0.code(), Some(0));
     }
 }

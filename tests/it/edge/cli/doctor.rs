@@ -332,11 +332,13 @@ fn what_it_cannot_look_at_is_another_code_than_what_it_finds() {
         "data/up.json",
         &format!("{{\"pid\":1,\"listen\":\"{address}\",\"servesStore\":true}}"),
     );
-    let said = place.tidemark(&["doctor"]).failed(2);
-    has(
-        &said,
-        &["doctor cannot run: another process holds", "fuser"],
-    );
+    // An `up` that is stuck is a finding; `wait` says the same.
+    let stuck = format!("`tidemark up` does not answer at http://{address}");
+    let said = place.tidemark(&["doctor"]);
+    assert_eq!(said.code, Some(1), "{}", said.out);
+    has(&said.out, &[&format!("! {stuck}"), "fuser"]);
+    let said = place.tidemark(&["wait"]).failed(1);
+    has(&said, &[&format!("cannot wait: {stuck}"), "fuser"]);
     drop(held);
     // A cluster that is not there.
     place.write(

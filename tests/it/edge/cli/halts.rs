@@ -90,7 +90,9 @@ fn a_partition_whose_row_is_gone_halts_and_goes_on_once_it_is_back() {
     }
     let said = place.tidemark(&["wait"]).failed(1);
     assert!(
-        said.contains(&format!("{task} has halted (row_regressed)")),
+        said.contains(&format!("{task} has been halted since"))
+            && said.contains("(row_regressed)")
+            && said.contains(&format!("tidemark resume {task}")),
         "{said}"
     );
     let metric = format!(
@@ -160,8 +162,12 @@ fn well_without_up(place: &Place) {
         matches!(faults[..], [only] if only.starts_with("! `tidemark up` is not running on this data")),
         "{said}"
     );
-    // What is done need not be waited for.
-    place.tidemark(&["wait"]).ok();
+    // What is done need not be waited for; `wait` says the same as `doctor`.
+    let said = place.tidemark(&["wait"]).failed(1);
+    assert!(
+        said.contains("everything is done, but: `tidemark up` is not running on this data"),
+        "{said}"
+    );
 }
 
 #[test]
