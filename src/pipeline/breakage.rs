@@ -128,11 +128,23 @@ pub enum Breakage {
     /// Badges are granted by whoever writes an account's rows, not also when they are touched
     /// again.
     BadgesOfOwnWritesOnly,
+    /// A heartbeat is due when the source has sent nobody a block for long, not when it has sent
+    /// none to one of the posting partitions.
+    HeartbeatsBySource,
+    /// All awards that wait are taken at once, and written after the last of them.
+    AwardsInOneBatch,
+    /// A milestone check counts as done although the link that it is about is not visible yet.
+    InvisibleLinkTaken,
+    /// Without usage rows the duplicate window is cut short by its number of records.
+    UncheckedWindowCutShort,
+    /// A row that is older than its poster has seen it is taken as restored together with the
+    /// checkpoint.
+    RegressedRowsTaken,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 55] = [
+    pub const ALL: [Breakage; 60] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -188,5 +200,10 @@ impl Breakage {
         Breakage::EndLatestEventMisstated,
         Breakage::EndSequencesMisstated,
         Breakage::BadgesOfOwnWritesOnly,
+        Breakage::HeartbeatsBySource,
+        Breakage::AwardsInOneBatch,
+        Breakage::InvisibleLinkTaken,
+        Breakage::UncheckedWindowCutShort,
+        Breakage::RegressedRowsTaken,
     ];
 }

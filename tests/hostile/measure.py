@@ -3,8 +3,10 @@
 
     tests/hostile/measure.py target/release/tidemark [name ...]
 
-For each request: status, seconds, the peak memory of the process (VmHWM) before and after, and the
-slowest answer of /healthz meanwhile. Each request gets a fresh process. Needs nothing but Python.
+For each request: status, seconds, the processor time of the process meanwhile (answers of /healthz
+included; unlike seconds it hardly depends on what else the machine does), the peak memory of the
+process (VmHWM) before and after, and the slowest answer of /healthz. Each request gets a fresh
+process. Needs nothing but Python.
 The bounds themselves are tested in tests/it (http::hostile); this is for numbers in a report.
 """
 import gzip, http.client, json, os, re, shutil, socket, subprocess, sys, tempfile, threading, time
@@ -100,6 +102,10 @@ class Up:
         status = open(f"/proc/{self.process.pid}/status").read()
         return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
+    def processor(self):
+        fields = open(f"/proc/{self.process.pid}/stat").read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def post(self, path, kind, body, coding="gzip", timeout=300):
         connection = http.client.HTTPConnection(*self.address, timeout=timeout)
         headers = {"Content-Type": kind, "Authorization": "Bearer " + self.key}
@@ -138,6 +144,7 @@ def one(binary, name):
     up = Up(binary)
     try:
         before, ended, slowest = up.memory(), threading.Event(), [0.0]
+        worked = up.processor()
         watcher = threading.Thread(target=up.health, args=(ended, slowest))
         watcher.start()
         begun = time.time()
@@ -145,12 +152,12 @@ def one(binary, name):
             status, answer = up.post(path, kind, body)
         except OSError as error:
             status, answer = str(error), b""
-        took = time.time() - begun
+        took, worked = time.time() - begun, up.processor() - worked
         ended.set()
         watcher.join()
         print(
             f"{name:20} {len(body) / 1024:7.1f} KiB -> {len(plain) / 1048576:5.1f} MiB  status {status}"
-            f"  {took:6.2f} s  memory {before:6.0f} -> {up.memory():6.0f} MiB"
+            f"  {took:6.2f} s ({worked:.2f} s of processor)  memory {before:6.0f} -> {up.memory():6.0f} MiB"
             f"  answer {len(answer) / 1024:6.0f} KiB  /healthz {slowest[0] * 1000:6.0f} ms",
             flush=True,
         )

@@ -68,8 +68,9 @@ impl Poster<'_> {
         self.poll_releases().await?;
         self.empty_former_queue().await?;
         let after = self.awards_after.take();
+        let most = ctx.protections.awards_per_batch(BATCH_MAX);
         let page = persist(ctx, || {
-            awards::oldest_pending(&*ctx.db, partition, after.as_deref(), BATCH_MAX)
+            awards::oldest_pending(&*ctx.db, partition, after.as_deref(), most)
         })
         .await?;
         let has_more = page.next.is_some();
@@ -209,7 +210,8 @@ impl Poster<'_> {
         let ctx = self.ctx;
         let link = persist(ctx, || referrals::link_of(&*ctx.db, referee)).await;
         let unreadable = |error| Failure::of_account(referee, FaultCode::LinkUnreadable, error);
-        if link.map_err(unreadable)?.is_none() {
+        let is_missing = link.map_err(unreadable)?.is_none();
+        if ctx.protections.sees_missing_link(is_missing) {
             return Ok(false);
         }
         let Some(number) = self.know(referee).await? else {

@@ -41,10 +41,15 @@ impl OwnCheckpoint {
         let stored: Result<Option<Versioned<PostCheckpoint>>, _> =
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await;
         match stored {
-            Ok(stored) if went_back(stored.as_ref(), self.written, seen) => Failure::reload(
-                format!("{what}: the tables were restored to an earlier moment"),
-            ),
-            Ok(_) => Failure::halt(HaltCode::RowRegressed, what),
+            Ok(stored) => {
+                let is_lost = !went_back(stored.as_ref(), self.written, seen);
+                match ctx.protections.sees_lost_posting(is_lost) {
+                    true => Failure::halt(HaltCode::RowRegressed, what),
+                    false => Failure::reload(format!(
+                        "{what}: the tables were restored to an earlier moment"
+                    )),
+                }
+            }
             Err(error) => error.into(),
         }
     }

@@ -72,6 +72,24 @@ impl Protections {
         }
     }
 
+    /// How many pending awards are taken at a time. Broken: as many as there are.
+    pub(in crate::pipeline) fn awards_per_batch(self, most: u32) -> u32 {
+        match self.lack(Breakage::AwardsInOneBatch) {
+            true => u32::MAX,
+            false => most,
+        }
+    }
+
+    /// Whether the link of a milestone check is seen to be missing.
+    pub(in crate::pipeline) fn sees_missing_link(self, is_missing: bool) -> bool {
+        self.sees(is_missing, Breakage::InvisibleLinkTaken)
+    }
+
+    /// Whether a row went back by itself, so that nothing would bring back what it has lost.
+    pub(in crate::pipeline) fn sees_lost_posting(self, is_lost: bool) -> bool {
+        self.sees(is_lost, Breakage::RegressedRowsTaken)
+    }
+
     /// Checks that the rows that were read show the awards that were applied to them.
     pub(in crate::pipeline) async fn applied_awards(
         self,

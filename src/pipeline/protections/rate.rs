@@ -13,7 +13,7 @@ use crate::domain::time::Millis;
 use crate::log::Record;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::recorded_cut::ChunkEnd;
-use crate::store::checkpoints::{RateCheckpoint, WindowCut};
+use crate::store::checkpoints::{RateCheckpoint, UsageRows, WindowCut};
 use crate::store::db::Key;
 use crate::store::layout::Moved;
 use crate::store::usage;
@@ -140,6 +140,16 @@ impl Protections {
                 ..advanced
             };
         }
+        if self.lack(Breakage::UncheckedWindowCutShort) {
+            let advanced = advance(&WindowCut {
+                usage_rows: UsageRows::Since(None),
+                ..*before
+            });
+            return WindowCut {
+                usage_rows: before.usage_rows,
+                ..advanced
+            };
+        }
         if !self.lack(Breakage::ForgottenFallsBack) {
             return advance(before);
         }
@@ -199,6 +209,18 @@ impl Protections {
     pub(in crate::pipeline) fn control_of_next(self, recorded: Chunk, control: Control) -> Control {
         let goes_back = recorded.0.is_multiple_of(2) && self.lack(Breakage::ControlGoesBack);
         Control(control.0.saturating_sub(u64::from(goes_back)))
+    }
+
+    /// Since when a posting partition waits for a block: the one that has waited longest. Broken:
+    /// the one that was sent a block last.
+    pub(in crate::pipeline) fn waits_since<T: Ord>(
+        self,
+        reached: impl Iterator<Item = T>,
+    ) -> Option<T> {
+        match self.lack(Breakage::HeartbeatsBySource) {
+            true => reached.max(),
+            false => reached.min(),
+        }
     }
 
     /// Whether a cut notes the services that rate it.

@@ -14,6 +14,7 @@ use crate::domain::position::Partition;
 use crate::log::{LogError, NewRecord, Topic};
 use crate::ops::clock::Moment;
 use crate::pipeline::failure::Failure;
+use crate::pipeline::protections::Protections;
 
 /// When heartbeats are due.
 #[derive(Debug)]
@@ -42,8 +43,9 @@ impl Heartbeat {
 
     /// Whether a posting partition has heard nothing for `interval`, and no tick was sent in that
     /// time either.
-    fn is_due(&self, now: Moment, interval: Duration) -> bool {
-        let longest_ago = self.reached.iter().copied().min().unwrap_or(now);
+    fn is_due(&self, now: Moment, interval: Duration, protections: Protections) -> bool {
+        let reached = self.reached.iter().copied();
+        let longest_ago = protections.waits_since(reached).unwrap_or(now);
         now.since(longest_ago.max(self.sent)) >= interval
     }
 }
@@ -52,7 +54,8 @@ impl Rater<'_> {
     /// Appends a tick if one is due.
     pub(super) async fn send_heartbeat(&mut self) -> Result<(), Failure> {
         let now = self.ctx.clock.moment();
-        if !self.heartbeat.is_due(now, self.ctx.settings.tick_after) {
+        let (interval, protections) = (self.ctx.settings.tick_after, self.ctx.protections);
+        if !self.heartbeat.is_due(now, interval, protections) {
             return Ok(());
         }
         let tick = NewRecord {
@@ -85,23 +88,27 @@ mod tests {
         Moment::from_millis(millis)
     }
 
+    fn is_due(heartbeat: &Heartbeat, now: Moment) -> bool {
+        heartbeat.is_due(now, INTERVAL, Protections::default())
+    }
+
     #[test]
     fn one_posting_partition_that_hears_nothing_is_enough() {
         let mut heartbeat = Heartbeat::start(2, at(0));
         for now in 1..=100 {
             heartbeat.reach(Partition(0), at(now));
         }
-        assert!(!heartbeat.is_due(at(59), INTERVAL));
-        assert!(heartbeat.is_due(at(60), INTERVAL));
+        assert!(!is_due(&heartbeat, at(59)));
+        assert!(is_due(&heartbeat, at(60)));
         heartbeat.reach(Partition(1), at(60));
-        assert!(!heartbeat.is_due(at(119), INTERVAL));
+        assert!(!is_due(&heartbeat, at(119)));
     }
 
     #[test]
     fn a_tick_that_is_on_its_way_is_not_sent_again() {
         let mut heartbeat = Heartbeat::start(1, at(0));
         heartbeat.sent = at(60);
-        assert!(!heartbeat.is_due(at(119), INTERVAL));
-        assert!(heartbeat.is_due(at(120), INTERVAL));
+        assert!(!is_due(&heartbeat, at(119)));
+        assert!(is_due(&heartbeat, at(120)));
     }
 }

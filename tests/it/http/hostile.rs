@@ -32,6 +32,9 @@ pub fn bombs(bytes: usize) -> Vec<(&'static str, &'static str, &'static str, Vec
         [begin.as_bytes(), &unit.repeat(count), end.as_bytes()].concat()
     };
     let spans = "{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{}";
+    let chats = chats(9_000);
+    let wide = format!("{{\"resourceSpans\":[{{\"scopeSpans\":[{{\"spans\":[{chats}]}}],")
+        + "\"resource\":{\"attributes\":[{}";
     let many = "too_many_events";
     vec![
         (EVENTS, JSON, many, fill("[1", b",1", "]")),
@@ -90,7 +93,31 @@ pub fn bombs(bytes: usize) -> Vec<(&'static str, &'static str, &'static str, Vec
         ),
         (OTLP, JSON, "", fill("{\"resourceSpans\":[{}", b",{}", "]}")),
         (OTLP, "application/x-protobuf", "", protobuf_spans(bytes)),
+        // Each span has all attributes of its resource.
+        (
+            OTLP,
+            JSON,
+            "",
+            fill(
+                &wide,
+                b",{\"key\":\"k\",\"value\":{\"stringValue\":\"v\"}}",
+                "]}}]}",
+            ),
+        ),
     ]
+}
+
+/// So many spans of chats that succeeded, each of its own.
+fn chats(count: usize) -> String {
+    let span = |n: usize| {
+        format!(
+            "{{\"traceId\":\"5b8efff798038103d269b633813fc60c\",\"spanId\":\"{n:016x}\",\"kind\":3,\
+             \"startTimeUnixNano\":\"1795330862123000000\",\"endTimeUnixNano\":\"1795330862373000000\",\
+             \"attributes\":[{{\"key\":\"gen_ai.operation.name\",\"value\":{{\"stringValue\":\"chat\"}}}}]}}"
+        )
+    };
+    let spans: Vec<String> = (0..count).map(span).collect();
+    spans.join(",")
 }
 
 /// One resource with one scope of empty spans, two bytes each.
@@ -166,15 +193,7 @@ async fn the_time_of_traces_does_not_grow_with_attributes_times_spans() {
         .map(|n| format!("{{\"key\":\"k{n}\",\"value\":{{\"stringValue\":\"v\"}}}}"))
         .collect();
     let attributes = attributes.join(",");
-    let span = |n: usize| {
-        format!(
-            "{{\"traceId\":\"5b8efff798038103d269b633813fc60c\",\"spanId\":\"{n:016x}\",\"kind\":3,\
-             \"startTimeUnixNano\":\"1795330862123000000\",\"endTimeUnixNano\":\"1795330862373000000\",\
-             \"attributes\":[{{\"key\":\"gen_ai.operation.name\",\"value\":{{\"stringValue\":\"chat\"}}}}]}}"
-        )
-    };
-    let spans: Vec<String> = (0..9_000).map(span).collect();
-    let spans = spans.join(",");
+    let spans = chats(9_000);
     // A resource whose user stands behind 100,000 other attributes; and a span with as many.
     let user = "{\"key\":\"user.id\",\"value\":{\"stringValue\":\"alice\"}}";
     let body = format!(

@@ -7,6 +7,7 @@ mod compose;
 mod halts;
 pub mod log;
 mod looking;
+mod more_partitions;
 mod moving;
 pub mod operators;
 mod partitioners;

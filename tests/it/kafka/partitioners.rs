@@ -14,7 +14,8 @@ const USERS: u32 = 40;
 const EVENTS: u32 = 400;
 const HUGE: usize = 8 << 20;
 
-fn event(number: u32) -> (String, String) {
+/// An event, and its user.
+pub(super) fn event(number: u32) -> (String, String) {
     let user = format!("user-{}", number % USERS);
     let event = json!({
         "requestId": format!("r-{number}"), "userId": user, "endpoint": "/v1/scrape",
@@ -24,7 +25,12 @@ fn event(number: u32) -> (String, String) {
 }
 
 /// Sends every event as a client with this partitioner does.
-async fn send(bootstrap: &str, topic: &str, partitioner: &str, events: &[(String, String)]) {
+pub(super) async fn send(
+    bootstrap: &str,
+    topic: &str,
+    partitioner: &str,
+    events: &[(String, String)],
+) {
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("partitioner", partitioner)

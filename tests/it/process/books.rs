@@ -516,7 +516,8 @@ fn rejects(site: &Site) -> BTreeMap<Place, String> {
     rejects
 }
 
-fn store(site: &Site) -> DynamoDb {
+/// A client of the store.
+pub fn store(site: &Site) -> DynamoDb {
     let (place, prefix) = match site.cluster() {
         Some(cluster) => (
             DynamoSettings::local(&cluster.store),

@@ -8,7 +8,7 @@ pub mod earned;
 mod hostile;
 mod litellm;
 pub mod load;
-mod more_partitions;
+pub mod more_partitions;
 pub mod moto;
 mod older_tables;
 mod otel;

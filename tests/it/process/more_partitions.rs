@@ -5,7 +5,7 @@ use std::fs;
 use super::site::Site;
 
 /// The shipped topics with other numbers of partitions, as files of their own.
-fn topics(site: &Site, name: &str, usage: u32, postings: u32) -> String {
+pub fn topics(site: &Site, name: &str, usage: u32, postings: u32) -> String {
     let (from, to) = (
         concat!(env!("CARGO_MANIFEST_DIR"), "/topics"),
         site.file(name),

@@ -30,6 +30,8 @@ pub struct DbState {
     pub writes: BTreeMap<Table, u64>,
     /// Batches that were read of one table alone, by table.
     pub batch_reads: BTreeMap<Table, u64>,
+    /// The most items that a query has shown at once.
+    pub largest_page: usize,
     /// There are no tables: each request is refused.
     pub is_missing: bool,
 }
@@ -446,7 +448,9 @@ fn run_query(inner: &mut Inner, query: &Query) -> Result<Page, StoreError> {
     if query.descending {
         found.reverse();
     }
-    page(inner, found, query.after.as_ref(), query.limit)
+    let page = page(inner, found, query.after.as_ref(), query.limit)?;
+    inner.db.largest_page = inner.db.largest_page.max(page.items.len());
+    Ok(page)
 }
 
 #[async_trait]

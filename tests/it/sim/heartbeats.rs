@@ -1,7 +1,7 @@
 //! Months become final everywhere, however little or much comes in, and to however few partitions.
 
 use tidemark::domain::ids::{Account, AccountKind};
-use tidemark::pipeline::Settings;
+use tidemark::pipeline::{Breakage, Settings};
 
 use super::adapter;
 use super::quiet::{self, Quiet};
@@ -30,9 +30,11 @@ fn covered(quiet: &Quiet) -> i64 {
     })
 }
 
-/// A user sends an event every `every` ms across the close of a month; every posting partition must hear of it within minutes.
-fn a_stream_lets_the_month_close(every: i64) {
+/// How far behind the close of a month every posting partition has heard of, five minutes after it,
+/// while a user sends an event every `every` ms.
+fn heard_of_after_the_close(every: i64, breakage: Option<Breakage>) -> i64 {
     let mut quiet = Quiet::at(START, 1, POSTING);
+    quiet.break_workers(breakage);
     quiet.start_worker(settings());
     quiet.pass(3 * MINUTE);
     let user = Account::new(AccountKind::User, "ann").unwrap();
@@ -42,12 +44,24 @@ fn a_stream_lets_the_month_close(every: i64) {
         sent += 1;
         quiet.pass(every);
     }
-    let covered = covered(&quiet);
+    covered(&quiet) - CLOSE
+}
+
+/// Every posting partition must hear of the close within minutes.
+#[track_caller]
+fn a_stream_lets_the_month_close(every: i64) {
+    let heard_of = heard_of_after_the_close(every, None);
     assert!(
-        covered > CLOSE,
+        heard_of > 0,
         "five minutes after the close, {} s before it are covered",
-        (CLOSE - covered) / 1_000
+        -heard_of / 1_000
     );
+}
+
+#[test]
+fn the_simulator_finds_heartbeats_that_go_by_the_source() {
+    let heard_of = heard_of_after_the_close(20_000, Some(Breakage::HeartbeatsBySource));
+    assert!(heard_of <= 0, "{heard_of}");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::Partition;
 use tidemark::log::Topic;
 use tidemark::ops::health::{Role, TaskId};
@@ -29,19 +28,10 @@ fn rate_some(quiet: &mut Quiet, round: &str, until: i64) {
     quiet.kill_worker();
 }
 
-fn requests(quiet: &Quiet, user: &str) -> u64 {
-    let account = Account::new(AccountKind::User, user).unwrap();
-    quiet.world.with(|inner| {
-        let rows = adapter::month_rows(&inner.db, &account).unwrap();
-        let days = rows.values().flat_map(|stored| stored.row.days.iter());
-        days.map(|(_, day)| day.requests).sum()
-    })
-}
-
 #[track_caller]
 fn assert_each_has(quiet: &Quiet, expected: u64) {
     for user in USERS {
-        assert_eq!(requests(quiet, user), expected, "{user}");
+        assert_eq!(quiet.requests(user), expected, "{user}");
     }
 }
 

@@ -5,13 +5,14 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
+use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Epoch, Partition};
 use tidemark::domain::time::Millis;
 use tidemark::log::{NewRecord, Topic, usage_partition};
 use tidemark::ops::health::{Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
 use tidemark::pipeline::recover::Refusal;
-use tidemark::pipeline::{self, Breakage, Settings, WorkerContext};
+use tidemark::pipeline::{self, Breakage, Protections, Settings, WorkerContext};
 use tidemark::store::checkpoints;
 use tidemark::store::db::Db;
 use tidemark::store::pricing::{NewValue, Publish, publish};
@@ -171,7 +172,7 @@ impl Quiet {
             world: world.clone(),
             epoch: Epoch(self.epoch),
         };
-        let ctx = Arc::new(WorkerContext::new(
+        let mut ctx = WorkerContext::new(
             Arc::new(log),
             db,
             Arc::new(SimClock { world, skew_ms: 0 }),
@@ -179,7 +180,9 @@ impl Quiet {
             metrics.clone(),
             Arc::new(Health::new(metrics.clone())),
             7,
-        ));
+        );
+        ctx.protections = Protections::but(self.breakage);
+        let ctx = Arc::new(ctx);
         let (stop, stopped) = watch::channel(false);
         for task in adapter::tasks(self.source, self.posting) {
             let (ctx, stopped) = (ctx.clone(), stopped.clone());
@@ -243,6 +246,16 @@ impl Quiet {
             .into_iter()
             .map(|(task, code)| (task.to_string(), code));
         named.collect()
+    }
+
+    /// The requests of a user that its rows have counted.
+    pub fn requests(&self, user: &str) -> u64 {
+        let account = Account::new(AccountKind::User, user).unwrap();
+        self.world.with(|inner| {
+            let rows = adapter::month_rows(&inner.db, &account).unwrap();
+            let days = rows.values().flat_map(|stored| stored.row.days.iter());
+            days.map(|(_, day)| day.requests).sum()
+        })
     }
 
     /// Clears a halt.

@@ -6,6 +6,7 @@ mod both_lost;
 mod clock_jump;
 mod clocks;
 mod copies;
+mod deleted_checkpoints;
 mod deleted_table;
 mod full_disk;
 mod lag;
