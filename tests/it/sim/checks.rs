@@ -540,13 +540,14 @@ fn known_accounts(db: &DbState) -> BTreeSet<Account> {
         .collect()
 }
 
-/// I2 and everything that is compared at the end.
+/// I2 and everything that is compared at the end. What is drawn at random is drawn from `seed`.
 pub fn at_the_end(
     inner: &Inner,
     ledger: &Ledger,
     admin: &Admin,
     source: u32,
     k: usize,
+    seed: u64,
 ) -> Result<(), String> {
     let db = Arc::new(InstantDb(inner.db.items.clone()));
     let input = oracle_input(inner, ledger, &db, source);
@@ -570,7 +571,7 @@ pub fn at_the_end(
         verify::check(&db, &archive::store(files), partitions)?;
     }
     if input.cuts.iter().all(|cut| cut.usage_rows) {
-        explain::some(&db, inner.now, &must)?;
+        explain::some(&db, inner.now, &must, seed)?;
     }
     if InstantDb::answer(checkpoints::halts(&*db))
         .expect("readable halts")
