@@ -166,8 +166,8 @@ fn show(out: &mut Out, args: &VerifyArgs, verified: &Verified, differences: u64)
     }
     if let Some(first) = verified.first {
         out.line(format!(
-            "compared from {first}: the archive does not hold every request before it, so facts of an \
-             account's whole life are not compared either"
+            "compared from {first}: the archive does not hold every request before it, so facts of \
+             an account's whole life are not compared either"
         ))?;
     } else if !verified.is_whole {
         out.line("facts of an account's whole life were not compared")?;

@@ -193,7 +193,7 @@ impl Planned {
 /// Everybody's first success with every service comes before: no first-use bonus is in question.
 fn warm_up() -> Vec<Sent> {
     let mut sent = Vec::new();
-    for user in 0..USERS.len() {
+    for (user, name) in USERS.iter().enumerate() {
         for kind in 0..KINDS.len() {
             let at = START + HOUR + sent.len() as i64;
             let draw = Draw {
@@ -211,7 +211,7 @@ fn warm_up() -> Vec<Sent> {
             };
             sent.push(Sent {
                 at,
-                user: USERS[user].to_owned(),
+                user: (*name).to_owned(),
                 value: event(&format!("warm-{user}-{kind}"), &draw, at),
             });
         }

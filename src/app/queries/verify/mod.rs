@@ -414,8 +414,8 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
         Ok(())
     }
 
-    /// Looks at accounts again, each as of one moment. With each comes the month of a row that cannot
-    /// be read, if there is one.
+    /// Looks at accounts again, each as of one moment. With each comes the month of a row that
+    /// cannot be read, if there is one.
     async fn look_again(
         &mut self,
         accounts: &[(Account, Option<Month>)],
