@@ -10,9 +10,8 @@ use rand::rngs::StdRng;
 use tidemark::store::embedded::EmbeddedStore;
 
 use super::broker::{self, Broker};
-use crate::oracle;
 use crate::process::books::{self, Books};
-use crate::process::load::{Load, SECOND_THOUGHTS};
+use crate::process::load::Load;
 use crate::process::site::{Cluster, Site, Up};
 use crate::store::bridge::bridge;
 use crate::store::dynamodb_local;
@@ -23,9 +22,6 @@ const WAIT: Duration = Duration::from_secs(60);
 
 /// With more events behind than that, no more are sent.
 const BACKLOG_MAX: f64 = 8_000.0;
-
-/// So many requests of each sort are explained.
-const EXPLAINED: usize = 4;
 
 /// What the store does to workers.
 #[derive(Clone, Copy)]
@@ -190,28 +186,6 @@ fn whatever_happens_on_dynamodb_local_the_workers_count_like_the_oracle() {
     everything_happens(broker, endpoint);
 }
 
-/// Some were taken back, some completed, and a few of each are explained as the oracle does.
-fn second_thoughts_count(site: &Site, must: &oracle::Output) {
-    let (reversals, completions) = (must.reversals.len(), must.completions.len());
-    assert!(
-        reversals >= 20 && completions >= 10,
-        "{reversals} reversals, {completions} completions"
-    );
-    let all = must.explained.iter();
-    let (taken, kept): (Vec<_>, Vec<_>) = all
-        .filter(|of| !of.shares.is_empty())
-        .partition(|of| of.reversal.is_some());
-    let (completed, others): (Vec<_>, Vec<_>) = kept
-        .into_iter()
-        .partition(|of| of.source == SECOND_THOUGHTS);
-    for some in [taken, completed, others] {
-        assert!(some.len() >= EXPLAINED, "{}", some.len());
-        let spread = some.len() / EXPLAINED;
-        let some: Vec<_> = some.into_iter().step_by(spread).take(EXPLAINED).collect();
-        books::are_explained(site, &some);
-    }
-}
-
 fn everything_happens(mut broker: Broker, store: String) {
     let seed = seed();
     eprintln!("again: TIDEMARK_KAFKA_SEED={seed} cargo test --test it kafka::chaos -- --nocapture");
@@ -289,7 +263,7 @@ fn everything_happens(mut broker: Broker, store: String) {
     let books = Books::read(site);
     load.everything_is_in(&books.records);
     let must = books.equal_the_oracle(&founded);
-    second_thoughts_count(site, &must);
+    books::second_thoughts_count(site, &must);
     site.run(&["doctor"]);
     for worker in [&two, &four, &five, &second, &auditor] {
         let said = worker.said();

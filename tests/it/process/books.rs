@@ -19,11 +19,14 @@ use tidemark::store::marker::is_marker;
 use tidemark::store::meter::StoreMeter;
 use tidemark::store::streaks;
 
+use super::load::SECOND_THOUGHTS;
 use super::site::{Cluster, Site};
 use crate::oracle::{self, Account, Place, SourceRecord, Streak};
 
 /// Partitions of `usage.events`, as shipped.
 const PARTITIONS: u32 = 4;
+/// So many requests of each sort are explained.
+const EXPLAINED: usize = 4;
 /// How many ranks a leaderboard has, as shipped.
 const RANKS: usize = 100;
 /// Users whose credits and usage are asked for, each by a command.
@@ -386,8 +389,30 @@ impl Books {
     }
 }
 
+/// Of [`super::load::Load::second_thoughts`]: some were taken back, some completed, and a few of each are explained as the oracle does.
+pub fn second_thoughts_count(site: &Site, must: &oracle::Output) {
+    let (reversals, completions) = (must.reversals.len(), must.completions.len());
+    assert!(
+        reversals >= 20 && completions >= 10,
+        "{reversals} reversals, {completions} completions"
+    );
+    let all = must.explained.iter();
+    let (taken, kept): (Vec<_>, Vec<_>) = all
+        .filter(|of| !of.shares.is_empty())
+        .partition(|of| of.reversal.is_some());
+    let (completed, others): (Vec<_>, Vec<_>) = kept
+        .into_iter()
+        .partition(|of| of.source == SECOND_THOUGHTS);
+    for some in [taken, completed, others] {
+        assert!(some.len() >= EXPLAINED, "{}", some.len());
+        let spread = some.len() / EXPLAINED;
+        let some: Vec<_> = some.into_iter().step_by(spread).take(EXPLAINED).collect();
+        are_explained(site, &some);
+    }
+}
+
 /// `tidemark explain` says of these what the oracle says, beneficiary by beneficiary.
-pub fn are_explained(site: &Site, all: &[&oracle::Explained]) {
+fn are_explained(site: &Site, all: &[&oracle::Explained]) {
     for must in all {
         let time = jiff::Timestamp::from_millisecond(must.time).expect("a time");
         let (source, id, time) = (&*must.source, &*must.id, time.to_string());
