@@ -8,9 +8,9 @@
 //! - **the call type** decides the endpoint, as it does for the `generic_api` callback. The
 //!   operation is the call type again (`acompletion`), nothing (where texts are not captured), or,
 //!   with the newest conventions, `chat` for whatever is not an embedding, images too.
-//! - **the user** is the one to whom the key belongs, where the payload of `generic_api` has it too:
-//!   so one setting is for both. Attributes that a span could have from its client are not looked
-//!   at.
+//! - **the user** is the one to whom the key belongs, where the payload of `generic_api` has it
+//!   too: so one setting is for both. Attributes that a span could have from its client are not
+//!   looked at.
 //! - **the provider** is the deployment, whose id is in the JSON of `hidden_params`;
 //!   `gen_ai.system` is empty for most calls.
 //! - **cached tokens** are counted inside the input, whatever the provider. Which they are, stands

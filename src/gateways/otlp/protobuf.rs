@@ -10,7 +10,7 @@
 //! value. Messages are walked through where they stand, and spans are counted on the way.
 //!
 //! A message has its length in front, so one that is broken costs itself alone: what is before and
-//! behind it is read. Of a body that is cut short, everything is read that is whole; and so it is of
+//! behind it is read. Of a body that is cut short, everything is read that is whole, and likewise of
 //! a message whose list of messages breaks off. Each broken part is one refusal.
 
 use std::borrow::Cow;
@@ -137,8 +137,8 @@ fn span(
     spans.add(&span, around)
 }
 
-/// The attributes of the resource, which may be written behind its spans. Of one that is broken none
-/// counts: the one that names the user might be what is missing.
+/// The attributes of the resource, which may be written behind its spans. Of one that is broken
+/// none counts: the one that names the user might be what is missing.
 fn resource(resource_spans: &[u8], wanted: &WantedAttributes<'_>) -> Result<Translated, Broken> {
     const RESOURCE: u32 = 1;
     const ATTRIBUTES: u32 = 1;

@@ -216,8 +216,8 @@ impl<'a> Span<'a> {
             .then_some(id)
     }
 
-    /// The id of the response, if a provider gave it: LiteLLM writes its own id of the call where it
-    /// has none, and that a client may choose.
+    /// The id of the response, if a provider gave it: LiteLLM writes its own id of the call where
+    /// it has none, and that a client may choose.
     fn given_response_id(&self) -> Option<Cow<'a, str>> {
         let id = self.attributes.text(RESPONSE_ID).ok().flatten()?;
         let call = self.attributes.text(litellm::CALL_ID).ok().flatten();

@@ -1,7 +1,7 @@
 //! What the `otel` callback of a real LiteLLM proxy exported for each kind of call, as
-//! `tests/servers/litellm capture-otel` wrote it down, and what it becomes. Its prompts and keys say
-//! SECRET. The folders are the ways in which the callback can be set up; the providers were those of
-//! `gateways_litellm_real`.
+//! `tests/servers/litellm capture-otel` wrote it down, and what it becomes. Its prompts and keys
+//! say SECRET. The folders are the ways in which the callback can be set up; the providers were
+//! those of `gateways_litellm_real`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -65,7 +65,8 @@ fn what_litellms_otel_callback_really_exports_becomes_what_stands_beside_it() {
     assert_eq!(seen, 58);
 }
 
-/// The events of a call: endpoint, status, input, cached, cache-writing, output and reasoning tokens.
+/// The events of a call: endpoint, status, input, cached, cache-writing, output and reasoning
+/// tokens.
 fn events(name: &str) -> Vec<Value> {
     let is = of(name);
     let outcomes = is.as_array().expect("a list").iter();
@@ -146,7 +147,7 @@ fn each_call_is_one_event_with_what_its_provider_reported() {
     let known = rows.iter().map(|(name, _)| (*name).to_owned());
     let known = known.chain(["chat_cache_hit", "chat_nobody"].map(str::to_owned));
     assert_eq!(names("default"), known.collect());
-    // However the callback is set up, the counts are the same; the successor has no reasoning tokens.
+    // However the callback is set up, the counts are the same; the successor has no reasoning.
     for mode in ["no_content", "latest", "v2"] {
         let reasoning = (mode != "v2").then_some(100);
         for (name, expected) in [
