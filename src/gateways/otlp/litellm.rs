@@ -245,7 +245,8 @@ pub(super) fn image_count(attributes: &Fields<'_>) -> Option<u64> {
     attributes.count(IMAGES).ok().flatten()
 }
 
-/// Who served the call, as for the `generic_api` callback.
+/// Who served the call, as for the `generic_api` callback; a vendor stands for the account that is
+/// configured for it, as in all spans.
 pub(super) fn provider<'a>(attributes: &Fields<'a>, settings: &GatewaySettings) -> Provider<'a> {
     let vendor = match attributes.first(&names::PROVIDERS) {
         Ok((_, None)) => Ok(vendor_of_model(attributes)),
@@ -257,7 +258,17 @@ pub(super) fn provider<'a>(attributes: &Fields<'a>, settings: &GatewaySettings) 
         group: attributes.text(MODEL_GROUP).ok().flatten(),
         vendor,
     };
-    Provider::of(route, settings)
+    let found = Provider::of(route, settings);
+    let is_vendor = found.is_made_up || found.is_guessed;
+    let vendor = found.provider.as_ref().ok().filter(|_| is_vendor);
+    match vendor.and_then(|vendor| settings.providers.get(vendor.as_deref()?)) {
+        Some(account) => Provider {
+            provider: Ok(Some(Cow::Owned(account.clone()))),
+            is_made_up: false,
+            is_guessed: false,
+        },
+        None => found,
+    }
 }
 
 fn vendor_of_model<'a>(attributes: &Fields<'a>) -> Option<Cow<'a, str>> {

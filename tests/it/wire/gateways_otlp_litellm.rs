@@ -201,6 +201,19 @@ fn the_provider_is_the_deployment_that_the_operator_named() {
     settings.providers.extend([mapped]);
     let is = shown(&read_with(&settings, "default/failure_429"));
     assert_eq!(is[0]["event"]["data"]["providerId"], "prov-1");
+    // A vendor is mapped where nothing better is known.
+    let mapped = ("openai".to_owned(), "prov-2".to_owned());
+    settings.providers.extend([mapped]);
+    for (name, expected) in [
+        ("default/chat", "prov-9"),
+        ("default/failure_500", "prov-2"),
+        ("default/chat_unnamed_deployment", "prov-2"),
+        ("v2/chat", "prov-2"),
+    ] {
+        let is = shown(&read_with(&settings, name));
+        assert_eq!(is[0]["event"]["data"]["providerId"], expected, "{name}");
+        assert_eq!(is[0].get("isFailureUnattributed"), None, "{name}");
+    }
     assert_eq!(of("default/failure_500")[0]["isFailureUnattributed"], true);
     assert_eq!(
         of("default/chat_unnamed_deployment")[0]["isProviderMadeUp"],
