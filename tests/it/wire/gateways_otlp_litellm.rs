@@ -197,13 +197,17 @@ fn the_provider_is_the_deployment_that_the_operator_named() {
         assert_eq!(is[at]["event"]["data"]["providerId"], expected, "{name}");
     }
     let mut settings = GatewaySettings::default();
-    let mapped = ("limited".to_owned(), "prov-1".to_owned());
-    settings.providers.extend([mapped]);
+    let mapping = |pairs: &[(&str, &str)]| {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(name, account)| ((*name).to_owned(), (*account).to_owned()))
+            .collect()
+    };
+    settings.providers = mapping(&[("limited", "prov-1")]);
     let is = shown(&read_with(&settings, "default/failure_429"));
     assert_eq!(is[0]["event"]["data"]["providerId"], "prov-1");
     // A vendor is mapped where nothing better is known.
-    let mapped = ("openai".to_owned(), "prov-2".to_owned());
-    settings.providers.extend([mapped]);
+    settings.providers = mapping(&[("limited", "prov-1"), ("openai", "prov-2")]);
     for (name, expected) in [
         ("default/chat", "prov-9"),
         ("default/failure_500", "prov-2"),
