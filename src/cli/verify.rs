@@ -166,9 +166,11 @@ fn show(out: &mut Out, args: &VerifyArgs, verified: &Verified, differences: u64)
     }
     if let Some(first) = verified.first {
         out.line(format!(
-            "compared from {first}: the archive does not hold every request before it, so neither \
-             are facts of an account's whole life compared"
+            "compared from {first}: the archive does not hold every request before it, so facts of \
+             an account's whole life are not compared either"
         ))?;
+    } else if !verified.is_whole {
+        out.line("facts of an account's whole life were not compared")?;
     }
     if verified.skipped > 0 {
         out.line(format!(

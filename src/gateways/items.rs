@@ -158,7 +158,16 @@ impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> Reading<'_, F> {
 
 /// The refusal of an item of which nothing can be read, not even a field.
 pub(super) fn no_object(index: usize) -> Outcome {
-    let refusal = Refusal::of_entry(Reason::Malformed, "the item is not a JSON object");
+    unreadable(index, "the item is not a JSON object")
+}
+
+/// The refusal of a part of a body that is not JSON.
+pub(super) fn broken_part(index: usize) -> Outcome {
+    unreadable(index, "a part of the body is cut short or broken")
+}
+
+fn unreadable(index: usize, detail: &str) -> Outcome {
+    let refusal = Refusal::of_entry(Reason::Malformed, detail);
     Outcome::Refused(Refused {
         refusal: at(refusal, index),
         draft: bytes::Bytes::new(),

@@ -92,6 +92,20 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// The same object with these values in place of those that it has by their names.
+    pub fn with(
+        mut self,
+        values: impl IntoIterator<Item = (&'static str, &'a RawValue)>,
+    ) -> Object<'a> {
+        for (name, raw) in values {
+            if let Some(field) = self.fields.iter_mut().find(|field| field.name == name) {
+                field.raw = raw;
+                field.inner = OnceCell::new();
+            }
+        }
+        self
+    }
+
     /// The value at a path of names joined by dots; `None`: there is none, or it is null. A field
     /// whose own name has dots is found under it (Envoy writes `gen_ai.usage.input_tokens` as one
     /// name); the longest name counts first.

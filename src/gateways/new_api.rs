@@ -18,9 +18,10 @@
 //!   row without a request (the settlement of a task) has only quota, and is passed over.
 //! - **refunds**
 //!   ([`service/task_billing.go`](https://github.com/QuantumNous/new-api/blob/main/service/task_billing.go))
-//!   give back all or a part of what a task has cost. They name the task (`other.task_id`), and the
-//!   row that charged it does not: so no refund tells which request to reverse, and each is kept as
-//!   a reject for somebody who can. Neither one-api nor sub2api logs refunds.
+//!   give back all or a part of what a task has cost (`RefundTaskQuota`, `RecalculateTaskQuota`).
+//!   They name the task (`other.task_id`), and the row that charged it (`LogTaskConsumption`) does
+//!   not. So no refund says which request to reverse, and each is kept as a reject, for an operator
+//!   who can look the task up (docs/wire.md). Neither one-api nor sub2api logs refunds.
 
 use std::borrow::Cow;
 

@@ -78,19 +78,19 @@ pub(super) const RETRIEVE_BATCH: &str = "retrieve_batch";
 /// Of these, all begin alike.
 const VECTOR_STORES: &str = "vector_store_";
 /// `acompletion` is `completion`, awaited.
-pub(super) fn base_name(call: &str) -> &str {
+pub(in crate::gateways) fn base_name(call: &str) -> &str {
     let awaited = call.strip_prefix('a');
     let is_known =
         |name: &&str| ENDPOINTS.iter().any(|(known, _)| known == name) || is_housekeeping(name);
     awaited.filter(is_known).unwrap_or(call)
 }
 
-pub(super) fn endpoint_of(call: &str) -> Option<&'static str> {
+pub(in crate::gateways) fn endpoint_of(call: &str) -> Option<&'static str> {
     let known = ENDPOINTS.iter().find(|(name, _)| *name == base_name(call));
     known.map(|(_, endpoint)| *endpoint)
 }
 
 /// Whether a call without its `a` is about something that exists already.
-pub(super) fn is_housekeeping(call: &str) -> bool {
+pub(in crate::gateways) fn is_housekeeping(call: &str) -> bool {
     HOUSEKEEPING.contains(&call) || call.starts_with(VECTOR_STORES)
 }

@@ -62,8 +62,9 @@ fn claim<'a>(fields: &Fields<'a>) -> Claim<'a> {
         (true, Some(half)) if has_output => Err(Refusal::new(
             Reason::MissingField,
             half,
-            "is missing: send both counts of a call in one event. What went in and what came out, told \
-             in two events with ids of their own, would count as two requests",
+            "is missing: send both counts of a call in one event. Input and output in two events could \
+             count as two requests. If the counts are known at different times, send tidemark's own events: \
+             a later one completes the first",
         )),
         (true, _) => metered.tokens,
         (false, _) => Err(Refusal::new(
@@ -98,6 +99,11 @@ fn is_usage_of_model(fields: &Fields<'_>) -> bool {
 }
 
 /// The count that an event lacks beside the other one. LiteLLM sends both, or neither.
+///
+/// Halves with ids of their own are two requests for all that they say. Halves with one id and
+/// source are one event by the rules of CloudEvents, of which OpenMeter itself drops the second;
+/// and one that comes alone does not say whether the other will have its id and time. So neither is
+/// taken, and both are kept as rejects.
 fn missing_half(fields: &Fields<'_>) -> Option<&'static str> {
     const HALVES: [&str; 2] = ["data.prompt_tokens", "data.completion_tokens"];
     let [has_input, has_output] = HALVES.map(|path| fields.at(path) != Ok(None));

@@ -31,8 +31,9 @@
 use std::borrow::Cow;
 
 use super::call_types::{GET_RESPONSES, RETRIEVE_BATCH, base_name, endpoint_of, is_housekeeping};
-use super::hashed;
+use super::provider::{Provider, Route};
 use super::response_id::response_id;
+use super::{CALL_ORIGIN, HEALTH_CHECK, KEY_NAME, KEY_USER, ROUTE, UNSET, hashed};
 use crate::domain::ids::check_id;
 use crate::gateways::calls::Report;
 use crate::gateways::claim::{Claim, Read};
@@ -44,13 +45,9 @@ use crate::gateways::outcome::Skip;
 use crate::gateways::tokens::{Places, ReportedTokens, Tokens};
 use crate::gateways::{BodyError, Format, GatewaySettings, Outcomes};
 
-/// What LiteLLM calls the user of its master key: nobody.
-const UNSET: &[&str] = &["default_user_id"];
-/// The key by which LiteLLM asks its own models whether they live.
-const HEALTH_CHECK: &str = "litellm-internal-health-check";
-
 const NAMES: &[(&str, &str)] = &[
-    ("subject", USER),
+    // Whatever is configured: what LiteLLM users look for.
+    ("subject", KEY_USER),
     ("id", "id"),
     ("time", "startTime"),
     ("data.providerId", "model_id or custom_llm_provider"),
@@ -65,28 +62,26 @@ const NAMES: &[(&str, &str)] = &[
     ("data.audioMillis", SECONDS[0]),
     ("data.imageCount", IMAGES),
 ];
-/// The name of the user's field in refusals, whatever is configured: what LiteLLM users look for.
-const USER: &str = "metadata.user_api_key_user_id";
 const INPUT: &str = "prompt_tokens";
 const OUTPUT: &str = "completion_tokens";
-const CACHED: [&str; 3] = [
+pub(in crate::gateways) const CACHED: [&str; 3] = [
     "metadata.usage_object.prompt_tokens_details.cached_tokens",
     "metadata.usage_object.cache_read_input_tokens",
     "metadata.usage_object.input_tokens_details.cached_tokens",
 ];
-const WRITTEN: [&str; 3] = [
+pub(in crate::gateways) const WRITTEN: [&str; 3] = [
     "metadata.usage_object.cache_creation_input_tokens",
     "metadata.usage_object.prompt_tokens_details.cache_creation_tokens",
     "metadata.usage_object.prompt_tokens_details.cache_write_tokens",
 ];
-const REASONING: [&str; 2] = [
+pub(in crate::gateways) const REASONING: [&str; 2] = [
     "metadata.usage_object.completion_tokens_details.reasoning_tokens",
     "metadata.usage_object.output_tokens_details.reasoning_tokens",
 ];
 /// How many images there were; older versions do not count them.
-const IMAGES: &str = "metadata.usage_object.output_image_count";
+pub(in crate::gateways) const IMAGES: &str = "metadata.usage_object.output_image_count";
 /// Where the length of audio is, in seconds.
-const SECONDS: [&str; 3] = [
+pub(in crate::gateways) const SECONDS: [&str; 3] = [
     "metadata.usage_object.seconds",
     "response.usage.seconds",
     "response.duration",
@@ -105,8 +100,6 @@ const DEPLOYMENTS: [&str; 2] = ["model_id", "hidden_params.model_id"];
 /// Where the vendor is named; the second place is that of failures.
 const VENDORS: [&str; 2] = ["custom_llm_provider", "error_information.llm_provider"];
 
-/// Who made a call that no client made.
-const CALL_ORIGIN: &str = "metadata.internal_call_origin";
 /// Fetches the usage of a response that was made in the background.
 const BACKGROUND_POLL: &str = "background_response_cost_poll";
 /// The statuses of LiteLLM's exceptions, for failures whose code is a vendor's word.
@@ -181,9 +174,8 @@ impl<'a> Payload<'_, 'a> {
     /// Whether there is something to count, and what.
     fn billed(&self) -> Result<Billed, Skip> {
         // Whoever makes a key may give it this name. LiteLLM's own has no user.
-        let is_health_check =
-            self.said("metadata.user_api_key_alias").as_deref() == Some(HEALTH_CHECK);
-        if is_health_check && self.said("metadata.user_api_key_user_id").is_none() {
+        let is_health_check = self.said(KEY_NAME).as_deref() == Some(HEALTH_CHECK);
+        if is_health_check && self.said(KEY_USER).is_none() {
             return Err(Skip::HealthCheck);
         }
         let call = self.said("call_type");
@@ -350,28 +342,14 @@ impl<'a> Payload<'_, 'a> {
         user.ok_or_else(|| missing(&places.join(" or ")))
     }
 
-    /// The configured provider of the deployment or its model group; else the deployment, if its
-    /// name was given by a person; else the vendor.
     fn provider(&self, billed: Billed) -> Provider<'a> {
-        let deployment = match self.fields.first(&DEPLOYMENTS) {
-            Ok((_, deployment)) => deployment,
-            Err(refusal) => return Provider::of(Err(refusal)),
+        let first = |paths: &[&str]| self.fields.first(paths).map(|(_, found)| found);
+        let route = Route {
+            deployment: first(&DEPLOYMENTS),
+            group: self.said("model_group"),
+            vendor: first(&VENDORS),
         };
-        let group = self.said("model_group");
-        let names = [deployment.as_deref(), group.as_deref()];
-        let at = self.time_of(billed).ok();
-        if let Some(provider) = self.settings.provider_of(names, at) {
-            return Provider::of(Ok(Some(Cow::Owned(provider.to_owned()))));
-        }
-        let is_made_up = deployment.as_deref().is_some_and(is_made_up);
-        match deployment {
-            Some(id) if !is_made_up => Provider::of(Ok(Some(id))),
-            deployment => Provider {
-                provider: self.fields.first(&VENDORS).map(|(_, vendor)| vendor),
-                is_made_up,
-                is_guessed: deployment.is_none(),
-            },
-        }
+        Provider::of(route, self.settings, self.time_of(billed).ok())
     }
 
     /// By the call type; for one that is not known, the route of the proxy: then rating decides
@@ -391,7 +369,7 @@ impl<'a> Payload<'_, 'a> {
         if let Some(endpoint) = endpoint_of(&call) {
             return Ok(Cow::Borrowed(endpoint));
         }
-        let route = self.fields.text("metadata.user_api_key_request_route")?;
+        let route = self.fields.text(ROUTE)?;
         let route = route.map(without_query).filter(|route| !route.is_empty());
         Ok(route.unwrap_or_else(|| Cow::Owned(format!("/{call}"))))
     }
@@ -459,39 +437,4 @@ impl<'a> Payload<'_, 'a> {
             _ => false,
         }
     }
-}
-
-/// Who served a request, as far as the gateway says.
-struct Provider<'a> {
-    provider: Read<Option<Cow<'a, str>>>,
-    /// The gateway made up the deployment's id.
-    is_made_up: bool,
-    /// It does not say which deployment it was.
-    is_guessed: bool,
-}
-
-impl<'a> Provider<'a> {
-    fn of(provider: Read<Option<Cow<'a, str>>>) -> Provider<'a> {
-        Provider {
-            provider,
-            is_made_up: false,
-            is_guessed: false,
-        }
-    }
-}
-
-/// Whether LiteLLM made up the id of a deployment: a hash of its settings, or a random UUID, with
-/// or without its hyphens.
-fn is_made_up(id: &str) -> bool {
-    const HASH_CHARS: [usize; 3] = [32, 40, 64];
-    const UUID: [usize; 5] = [8, 4, 4, 4, 12];
-    let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let is_uuid = || {
-        let mut parts = id.split('-');
-        UUID.iter().all(|length| {
-            let part = parts.next();
-            part.is_some_and(|part| part.len() == *length && is_hexadecimal(part))
-        }) && parts.next().is_none()
-    };
-    HASH_CHARS.contains(&id.len()) && is_hexadecimal(id) || is_uuid()
 }

@@ -7,10 +7,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::litellm;
 use super::names::{
     CACHED, INPUT, IS_SUMMED, MODELS, OPERATIONS, OUTPUT, PROVIDERS, REASONING, RESPONSE_ID,
     STATUSES, TOTAL, WRITTEN,
 };
+use crate::gateways::GatewaySettings;
 use crate::gateways::decimal::Decimal;
 use crate::gateways::json::Object;
 use crate::gateways::structure::each_element;
@@ -54,11 +56,20 @@ static NOT_A_SCALAR: LazyLock<Box<RawValue>> = LazyLock::new(|| {
 /// many a resource has, and each is looked at once, however many spans follow.
 pub(in crate::gateways) struct WantedAttributes<'u> {
     user_from: &'u [String],
+    litellm_user_from: Vec<String>,
 }
 
 impl<'u> WantedAttributes<'u> {
-    pub const fn new(user_from: &'u [String]) -> WantedAttributes<'u> {
-        WantedAttributes { user_from }
+    pub fn new(settings: &'u GatewaySettings) -> WantedAttributes<'u> {
+        WantedAttributes {
+            user_from: &settings.otlp_user,
+            litellm_user_from: litellm::user_places(settings),
+        }
+    }
+
+    /// Where the user of a span of LiteLLM's is.
+    pub fn litellm_user_from(&self) -> &[String] {
+        &self.litellm_user_from
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -75,8 +86,10 @@ impl<'u> WantedAttributes<'u> {
             &CACHED,
             &STATUSES,
         ];
+        let mut users = self.user_from.iter().chain(&self.litellm_user_from);
         fixed.iter().any(|names| names.contains(&name))
-            || self.user_from.iter().any(|user| user == name)
+            || litellm::has_attribute(name)
+            || users.any(|user| user == name)
     }
 }
 

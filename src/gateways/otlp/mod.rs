@@ -20,9 +20,11 @@
 //!   `llm.request.type` of [OpenLLMetry](https://github.com/traceloop/openllmetry).
 //! - The [Vercel AI SDK](https://ai-sdk.dev/docs/ai-sdk-core/telemetry) has operations of its own,
 //!   `ai.operationId`.
+//! - LiteLLM's `otel` callback writes its call types as operations: `litellm`.
 
 mod attributes;
 mod links;
+mod litellm;
 mod names;
 pub(super) mod protobuf;
 mod span;
@@ -37,11 +39,12 @@ use self::names::{COUNTS, OPERATIONS, SUMMING_SCOPES};
 
 use self::span::Span;
 use super::calls::Reports;
-use super::items::no_object;
+use super::items::{broken_part, no_object};
 use super::structure::{each_element, each_member, each_value, without_bare_numbers, without_mark};
 use super::{BodyError, GatewaySettings, ITEMS_MAX, Outcomes};
 use crate::gateways::fields::Fields;
 use crate::gateways::json::{Object, Scalar, repaired};
+use crate::gateways::litellm::UNSET;
 use crate::gateways::outcome::Skip;
 
 /// The outcomes of an export request, one per span. Several requests may follow one another, or one
@@ -106,15 +109,14 @@ fn each_resource(
     is_repaired: bool,
 ) -> Result<bool, BodyError> {
     each_of(export, "resourceSpans", &[], &mut |one| {
-        let about = attributes_in(member(one, "resource").unwrap_or("{}"), &spans.wanted);
+        let about = member(one, "resource").filter(|text| *text != "null");
+        let about = attributes_in(about.unwrap_or("{}"), &spans.wanted);
         let resource = about.map(|object| fields(object, is_repaired));
         let known = ["resource", "schemaUrl"];
         let is_list = each_of(one, "scopeSpans", &known, &mut |scope| {
-            let name = member(scope, "scope").and_then(Object::parse);
-            let name = name.as_ref().and_then(|scope| scope.at("name").ok()?);
             let around = Surroundings {
                 resource: resource.as_ref(),
-                is_summed: matches!(&name, Some(Scalar::Text(name)) if is_summing(name)),
+                scope: Scope::of_text(member(scope, "scope").unwrap_or("null")),
             };
             let is_list = each_of(scope, "spans", &["scope", "schemaUrl"], &mut |span| {
                 spans.add_text(span, &around, is_repaired)
@@ -123,11 +125,6 @@ fn each_resource(
         })?;
         spans.refuse_unless(is_list)
     })
-}
-
-/// Whether spans of this scope have cached tokens in their input, whatever the provider.
-fn is_summing(scope: &str) -> bool {
-    SUMMING_SCOPES.iter().any(|name| scope.starts_with(name))
 }
 
 /// The value of a member, as it is written.
@@ -173,10 +170,44 @@ fn each_of<'a>(
 
 /// What is around a span in its request.
 pub(super) struct Surroundings<'s, 'a> {
-    /// Attributes of its resource.
+    /// Attributes of its resource; `None`: they cannot be read.
     pub resource: Option<&'s Fields<'a>>,
-    /// Whether its instrumentation adds cached tokens to the input.
-    pub is_summed: bool,
+    pub scope: Scope,
+}
+
+/// Which instrumentation wrote a span, as far as that matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The name of the scope cannot be read.
+    Broken,
+    /// LiteLLM's own.
+    Litellm,
+    /// One that adds cached tokens to the input, whatever the provider.
+    Summing,
+    /// Any other, also one without a name.
+    Other,
+}
+
+impl Scope {
+    pub fn of_name(name: &str) -> Scope {
+        match name {
+            name if litellm::is_scope(name) => Scope::Litellm,
+            name if SUMMING_SCOPES.iter().any(|begin| name.starts_with(begin)) => Scope::Summing,
+            _ => Scope::Other,
+        }
+    }
+
+    /// Of a scope in JSON.
+    fn of_text(scope: &str) -> Scope {
+        if scope == "null" {
+            return Scope::Other;
+        }
+        match Object::parse(scope).map(|scope| scope.at("name")) {
+            Some(Ok(Some(Scalar::Text(name)))) => Scope::of_name(&name),
+            Some(Ok(None)) => Scope::Other,
+            _ => Scope::Broken,
+        }
+    }
 }
 
 /// Spans on their way to outcomes.
@@ -202,7 +233,7 @@ impl<'u> Spans<'u> {
     pub fn new(settings: &'u GatewaySettings) -> Spans<'u> {
         Spans {
             settings,
-            wanted: WantedAttributes::new(&settings.otlp_user),
+            wanted: WantedAttributes::new(settings),
             seen: 0,
             reports: Reports::default(),
             links: Links::default(),
@@ -223,6 +254,13 @@ impl<'u> Spans<'u> {
         let index = self.seen;
         self.seen += 1;
         self.outcomes.keep(index, no_object(index))
+    }
+
+    /// Keeps a refusal in place of a part of the body, one span or more.
+    fn refuse_part(&mut self) -> Result<(), BodyError> {
+        let index = self.seen;
+        self.seen += 1;
+        self.outcomes.keep(index, broken_part(index))
     }
 
     /// One more span, which is about something else.
@@ -265,25 +303,37 @@ impl<'u> Spans<'u> {
         around: &Surroundings<'_, '_>,
     ) -> Result<(), BodyError> {
         let index = self.seen;
+        self.seen += 1;
         let SpanText {
             text, is_repaired, ..
         } = *written;
-        let span = Object::parse(text).and_then(|object| {
+        let Some((object, attributes)) = Object::parse(text).and_then(|object| {
             let attributes = attributes(object.raw("attributes").ok()?, &self.wanted)?;
-            Some(Span {
-                itself: fields(object, is_repaired),
-                attributes: fields(attributes, is_repaired),
-                has_counts: written.has_counts,
-            })
-        });
-        self.seen += 1;
-        let Some(span) = span else {
+            Some((object, attributes))
+        }) else {
             return self.outcomes.keep(index, no_object(index));
         };
+        let is_litellm = around.scope == Scope::Litellm || litellm::is_call(&attributes);
+        let unfolded = match is_litellm {
+            true => litellm::unfolded(&attributes),
+            false => Vec::new(),
+        };
+        let objects = unfolded.iter().map(|(name, object)| (*name, &**object));
+        let span = Span {
+            itself: fields(object, is_repaired),
+            attributes: Fields {
+                object: attributes.with(objects),
+                unset: if is_litellm { UNSET } else { &[] },
+                is_repaired,
+            },
+            has_counts: written.has_counts,
+            is_litellm,
+        };
         match span.endpoint(self.settings) {
-            Ok(endpoint) => self
-                .reports
-                .push(span.report(index, endpoint, self.settings, around)),
+            Ok(endpoint) => {
+                self.reports
+                    .push(span.report(index, endpoint, self.settings, &self.wanted, around))
+            }
             Err(skip) => {
                 if skip == Skip::NotInference && span.first(&OPERATIONS) == Ok(None) {
                     self.links.extend(Link::of_text(text));

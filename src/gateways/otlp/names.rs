@@ -144,7 +144,12 @@ pub(super) const OTHER_OPERATIONS: [&str; 6] = [
     "ai.",
 ];
 /// Where a status can be told; the first one counts.
-pub(super) const STATUSES: [&str; 2] = ["http.response.status_code", ERROR_TYPE];
+pub(super) const STATUSES: [&str; 3] = [
+    "http.response.status_code",
+    // Of LiteLLM's second exporter.
+    "litellm.provider.error.code",
+    ERROR_TYPE,
+];
 pub(super) const ERROR_TYPE: &str = "error.type";
 /// The kinds of spans that are not the client's side of a call: server, producer, consumer.
 pub(super) const OTHER_SIDES: [&str; 6] = [

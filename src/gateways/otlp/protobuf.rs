@@ -8,6 +8,10 @@
 //!
 //! Nothing is decoded as a whole: an empty span is two bytes on the wire and would be 150 as a
 //! value. Messages are walked through where they stand, and spans are counted on the way.
+//!
+//! A message has its length in front, so one that is broken costs itself alone: what is before and
+//! behind it is read. Of a body that is cut short, everything is read that is whole, and likewise of
+//! a message whose list of messages breaks off. Each broken part is one refusal.
 
 use std::borrow::Cow;
 
@@ -18,7 +22,8 @@ use serde_json::{Map, Number, Value, json};
 use super::attributes::{WantedAttributes, attributes};
 use super::links::Link;
 use super::names::{COUNTS, OPERATIONS};
-use super::{SpanText, Spans, Surroundings, fields, is_summing};
+use super::{Scope, SpanText, Spans, Surroundings, fields};
+use crate::gateways::fields::Fields;
 use crate::gateways::json::{SCALAR_BYTES_MAX, repaired};
 use crate::gateways::{BodyError, GatewaySettings, Outcomes};
 
@@ -53,66 +58,111 @@ pub(in crate::gateways) fn read(
 ) -> Result<Outcomes, BodyError> {
     const RESOURCE_SPANS: u32 = 1;
     let mut spans = Spans::new(settings);
-    each_message(body, RESOURCE_SPANS, |one| resource_spans(one, &mut spans))?;
-    spans.finish()
+    let body = Part {
+        bytes: body,
+        is_cut: false,
+    };
+    each_part(body, RESOURCE_SPANS, |part| match part {
+        Some(part) => resource_spans(part, &mut spans),
+        None => spans.refuse_part(),
+    })?;
+    match spans.seen > 0 && spans.nothing_read() {
+        true => Err(unreadable()),
+        false => spans.finish(),
+    }
 }
 
-/// The resource may be written behind its spans, so this goes through the message twice.
-fn resource_spans(message: &[u8], spans: &mut Spans<'_>) -> Result<(), BodyError> {
-    const RESOURCE: u32 = 1;
+fn resource_spans(message: Part<'_>, spans: &mut Spans<'_>) -> Result<(), BodyError> {
     const SCOPE_SPANS: u32 = 2;
-    const ATTRIBUTES: u32 = 1;
-    const SPANS: u32 = 2;
-    let mut about = Translated::default();
-    each_message(message, RESOURCE, |resource| {
-        // One that is broken names no user; its spans may.
-        let _ = each_message(resource, ATTRIBUTES, |attribute| {
-            about.attribute(attribute, &spans.wanted)
-        });
-        Ok(())
-    })?;
-    let list = raw(&Value::Array(about.attributes))?;
-    let about_fields = attributes(Some(&list), &spans.wanted);
-    let about_fields = about_fields.map(|object| fields(object, about.is_repaired));
-    each_message(message, SCOPE_SPANS, |scope| {
-        let around = Surroundings {
-            resource: about_fields.as_ref(),
-            is_summed: is_summing(&scope_name(scope)?),
-        };
-        each_message(scope, SPANS, |written| {
-            let has_counts = names(written, &COUNTS);
-            if !has_counts && !names(written, &OPERATIONS) {
-                spans.pass_over(link(written));
-                return Ok(());
-            }
-            // A broken span costs itself.
-            let Ok((span, is_repaired)) = translated(written, &spans.wanted) else {
-                return spans.refuse_unless(false);
-            };
-            let span = SpanText {
-                text: &span.to_string(),
-                is_repaired,
-                has_counts,
-            };
-            spans.add(&span, &around)
-        })
+    let about = resource(message.bytes, &spans.wanted).ok();
+    let (list, is_repaired) = match about {
+        Some(about) => (
+            Some(raw(&Value::Array(about.attributes))?),
+            about.is_repaired,
+        ),
+        None => (None, false),
+    };
+    let about = list.as_deref().and_then(|list| {
+        let object = attributes(Some(list), &spans.wanted)?;
+        Some(fields(object, is_repaired))
+    });
+    each_part(message, SCOPE_SPANS, |part| match part {
+        Some(part) => scope_spans(part, about.as_ref(), spans),
+        None => spans.refuse_part(),
     })
 }
 
-/// The name of the instrumentation; empty if there is none. It may be written behind the spans.
-fn scope_name(scope_spans: &[u8]) -> Result<Cow<'_, str>, BodyError> {
+fn scope_spans(
+    message: Part<'_>,
+    resource: Option<&Fields<'_>>,
+    spans: &mut Spans<'_>,
+) -> Result<(), BodyError> {
+    const SPANS: u32 = 2;
+    let around = Surroundings {
+        resource,
+        scope: scope(message.bytes).unwrap_or(Scope::Broken),
+    };
+    each_part(message, SPANS, |part| match part {
+        Some(Part {
+            bytes,
+            is_cut: false,
+        }) => span(bytes, &around, spans),
+        _ => spans.refuse_part(),
+    })
+}
+
+fn span(
+    message: &[u8],
+    around: &Surroundings<'_, '_>,
+    spans: &mut Spans<'_>,
+) -> Result<(), BodyError> {
+    let has_counts = names(message, &COUNTS);
+    if !has_counts && !names(message, &OPERATIONS) {
+        return match link(message) {
+            Ok(link) => {
+                spans.pass_over(link);
+                Ok(())
+            }
+            Err(Broken) => spans.refuse_part(),
+        };
+    }
+    let Ok((span, is_repaired)) = translated(message, &spans.wanted) else {
+        return spans.refuse_part();
+    };
+    let span = SpanText {
+        text: &span.to_string(),
+        is_repaired,
+        has_counts,
+    };
+    spans.add(&span, around)
+}
+
+/// The attributes of the resource, which may be written behind its spans. Of one that is broken
+/// none counts: the one that names the user might be what is missing.
+fn resource(resource_spans: &[u8], wanted: &WantedAttributes<'_>) -> Result<Translated, Broken> {
+    const RESOURCE: u32 = 1;
+    const ATTRIBUTES: u32 = 1;
+    let mut about = Translated::default();
+    each_beside(resource_spans, RESOURCE, |resource| {
+        each_message(resource, ATTRIBUTES, |attribute| {
+            about.attribute(attribute, wanted)
+        })
+    })?;
+    Ok(about)
+}
+
+/// The instrumentation, whose scope may be written behind the spans.
+fn scope(scope_spans: &[u8]) -> Result<Scope, Broken> {
     const SCOPE: u32 = 1;
     const NAME: u32 = 1;
     let mut name = Cow::Borrowed("");
-    each_message(scope_spans, SCOPE, |scope| {
-        // One that is broken is of no instrumentation that is known.
-        let _ = each_message(scope, NAME, |text| {
+    each_beside(scope_spans, SCOPE, |scope| {
+        each_message(scope, NAME, |text| {
             name = String::from_utf8_lossy(text);
             Ok(())
-        });
-        Ok(())
+        })
     })?;
-    Ok(name)
+    Ok(Scope::of_name(&name))
 }
 
 /// Whether one of the names is anywhere in the span.
@@ -123,9 +173,9 @@ fn names(span: &[u8], names: &[&str]) -> bool {
 }
 
 /// What a span that is passed over says about its place in the trace.
-fn link(span: &[u8]) -> Option<Link> {
+fn link(span: &[u8]) -> Result<Option<Link>, Broken> {
     let (mut trace, mut id, mut parent) = (None, None, None);
-    each_field(span, |tag, value| {
+    each_field_of_whole(span, |tag, value| {
         match (tag, value) {
             (1, Wire::Bytes(bytes)) => trace = bytes.try_into().ok().map(u128::from_be_bytes),
             (2, Wire::Bytes(bytes)) => id = bytes.try_into().ok().map(u64::from_be_bytes),
@@ -133,12 +183,14 @@ fn link(span: &[u8]) -> Option<Link> {
             _ => (),
         }
         Ok(())
-    })
-    .ok()?;
-    Some(Link {
-        trace: trace?,
-        span: id?,
-        parent: parent?,
+    })?;
+    Ok(match (trace, id, parent) {
+        (Some(trace), Some(span), Some(parent)) => Some(Link {
+            trace,
+            span,
+            parent,
+        }),
+        _ => None,
     })
 }
 
@@ -154,11 +206,11 @@ fn raw(value: &Value) -> Result<Box<RawValue>, BodyError> {
 
 /// A span as OTLP/JSON writes it, with its wanted attributes alone; and whether a text of it was no
 /// UTF-8. What protobuf leaves out, zeros and empty bytes, is left out.
-fn translated(message: &[u8], wanted: &WantedAttributes<'_>) -> Result<(Value, bool), BodyError> {
+fn translated(message: &[u8], wanted: &WantedAttributes<'_>) -> Result<(Value, bool), Broken> {
     let mut told = Map::new();
     let mut attributes = Translated::default();
     let mut kind = 0;
-    each_field(message, |tag, value| {
+    each_field_of_whole(message, |tag, value| {
         match (tag, value) {
             (1, Wire::Bytes(id)) => set(&mut told, "traceId", identity(id)),
             (2, Wire::Bytes(id)) => set(&mut told, "spanId", identity(id)),
@@ -170,7 +222,7 @@ fn translated(message: &[u8], wanted: &WantedAttributes<'_>) -> Result<(Value, b
             (15, Wire::Bytes(status)) => {
                 told.extend([("status".to_owned(), json!({"code": status_code(status)?}))])
             }
-            (1 | 2 | 4 | 6..=9 | 15, _) => return Err(unreadable()),
+            (1 | 2 | 4 | 6..=9 | 15, _) => return Err(Broken),
             _ => (),
         }
         Ok(())
@@ -204,13 +256,13 @@ const fn int32(number: u64) -> i32 {
     number as i32
 }
 
-fn status_code(status: &[u8]) -> Result<i32, BodyError> {
+fn status_code(status: &[u8]) -> Result<i32, Broken> {
     const CODE: u32 = 3;
     let mut code = 0;
-    each_field(status, |tag, value| {
+    each_field_of_whole(status, |tag, value| {
         match (tag, value) {
             (CODE, Wire::Varint(number)) => code = int32(number),
-            (CODE, _) => return Err(unreadable()),
+            (CODE, _) => return Err(Broken),
             _ => (),
         }
         Ok(())
@@ -218,7 +270,7 @@ fn status_code(status: &[u8]) -> Result<i32, BodyError> {
     Ok(code)
 }
 
-/// WantedAttributes attributes as OTLP/JSON writes them.
+/// The wanted attributes as OTLP/JSON writes them.
 #[derive(Default)]
 struct Translated {
     attributes: Vec<Value>,
@@ -226,21 +278,17 @@ struct Translated {
 }
 
 impl Translated {
-    fn attribute(
-        &mut self,
-        message: &[u8],
-        wanted: &WantedAttributes<'_>,
-    ) -> Result<(), BodyError> {
+    fn attribute(&mut self, message: &[u8], wanted: &WantedAttributes<'_>) -> Result<(), Broken> {
         /// Two different ones of a name mean that neither counts; a third changes nothing.
         const OF_ONE_NAME_MAX: usize = 2;
         const KEY: u32 = 1;
         const VALUE: u32 = 2;
         let (mut key, mut value) = (&b""[..], None);
-        each_field(message, |tag, field| {
+        each_field_of_whole(message, |tag, field| {
             match (tag, field) {
                 (KEY, Wire::Bytes(bytes)) => key = bytes,
                 (VALUE, Wire::Bytes(bytes)) => value = scalar(bytes)?.or(value),
-                (KEY | VALUE, _) => return Err(unreadable()),
+                (KEY | VALUE, _) => return Err(Broken),
                 _ => (),
             }
             Ok(())
@@ -288,21 +336,33 @@ enum Scalar<'a> {
     Other,
 }
 
-fn scalar(any_value: &[u8]) -> Result<Option<Scalar<'_>>, BodyError> {
+fn scalar(any_value: &[u8]) -> Result<Option<Scalar<'_>>, Broken> {
     let mut value = None;
-    each_field(any_value, |tag, field| {
+    each_field_of_whole(any_value, |tag, field| {
         value = match (tag, field) {
             (1, Wire::Bytes(bytes)) => Some(Scalar::Text(bytes)),
             (2, Wire::Varint(number)) => Some(Scalar::Bool(number != 0)),
             (3, Wire::Varint(number)) => Some(Scalar::Int(number.cast_signed())),
             (4, Wire::Fixed64(bits)) => Some(Scalar::Double(f64::from_bits(bits))),
             (5..=7, Wire::Bytes(_)) => Some(Scalar::Other),
-            (1..=7, _) => return Err(unreadable()),
+            (1..=7, _) => return Err(Broken),
             _ => return Ok(()),
         };
         Ok(())
     })?;
     Ok(value)
+}
+
+/// What is not a message, or not all of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Broken;
+
+/// A message that is a list of others.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    bytes: &'a [u8],
+    /// It is longer than what is there of it.
+    is_cut: bool,
 }
 
 /// A value on the wire.
@@ -315,73 +375,150 @@ enum Wire<'a> {
     EndGroup,
 }
 
-/// Visits every field of this tag, which must be a message.
+/// How the fields of a message end.
+enum End<'a> {
+    /// With the message.
+    Whole,
+    /// Where something is not a field: nothing can be found behind it.
+    Broken,
+    /// In a field of this tag, which is longer than what is there of it.
+    Cut(u32, &'a [u8]),
+}
+
+/// Visits every message of this tag in a list, the last of which may be cut; `None`: a part that
+/// cannot be read. However deep it is in messages, what is cut is one such part.
+fn each_part<'a>(
+    list: Part<'a>,
+    wanted: u32,
+    mut visit: impl FnMut(Option<Part<'a>>) -> Result<(), BodyError>,
+) -> Result<(), BodyError> {
+    let end = each_field(list.bytes, |tag, value| match value {
+        Wire::Bytes(bytes) if tag == wanted => visit(Some(Part {
+            bytes,
+            is_cut: false,
+        })),
+        _ if tag == wanted => visit(None),
+        _ => Ok(()),
+    })?;
+    match end {
+        End::Whole if !list.is_cut => Ok(()),
+        End::Cut(tag, bytes) if tag == wanted => visit(Some(Part {
+            bytes,
+            is_cut: true,
+        })),
+        End::Whole | End::Broken | End::Cut(..) => visit(None),
+    }
+}
+
+/// Visits the messages of this tag that are beside a list in its message. What is behind the place
+/// where that breaks off might have been one, unless there was one already.
+fn each_beside<'a>(
+    message: &'a [u8],
+    wanted: u32,
+    mut visit: impl FnMut(&'a [u8]) -> Result<(), Broken>,
+) -> Result<(), Broken> {
+    let mut has_one = false;
+    let end = each_field(message, |tag, value| match value {
+        Wire::Bytes(bytes) if tag == wanted => {
+            has_one = true;
+            visit(bytes)
+        }
+        _ if tag == wanted => Err(Broken),
+        _ => Ok(()),
+    })?;
+    match end {
+        End::Cut(tag, _) if tag == wanted => Err(Broken),
+        End::Broken | End::Cut(..) if !has_one => Err(Broken),
+        _ => Ok(()),
+    }
+}
+
+/// Visits every field of this tag, which must be a message, in a message that must be whole.
 fn each_message<'a>(
     message: &'a [u8],
     wanted: u32,
-    mut visit: impl FnMut(&'a [u8]) -> Result<(), BodyError>,
-) -> Result<(), BodyError> {
-    each_field(message, |tag, value| match value {
+    mut visit: impl FnMut(&'a [u8]) -> Result<(), Broken>,
+) -> Result<(), Broken> {
+    each_field_of_whole(message, |tag, value| match value {
         Wire::Bytes(bytes) if tag == wanted => visit(bytes),
-        _ if tag == wanted => Err(unreadable()),
+        _ if tag == wanted => Err(Broken),
         _ => Ok(()),
     })
 }
 
+/// Visits every field of a message that must be whole.
+fn each_field_of_whole<'a>(
+    message: &'a [u8],
+    visit: impl FnMut(u32, Wire<'a>) -> Result<(), Broken>,
+) -> Result<(), Broken> {
+    match each_field(message, visit)? {
+        End::Whole => Ok(()),
+        End::Broken | End::Cut(..) => Err(Broken),
+    }
+}
+
 /// Visits every field of a message in order. Fields of groups, which OTLP does not have, are passed
 /// over.
-fn each_field<'a>(
+fn each_field<'a, E>(
     mut message: &'a [u8],
-    mut visit: impl FnMut(u32, Wire<'a>) -> Result<(), BodyError>,
-) -> Result<(), BodyError> {
+    mut visit: impl FnMut(u32, Wire<'a>) -> Result<(), E>,
+) -> Result<End<'a>, E> {
     let mut groups: Vec<u32> = Vec::new();
     while !message.is_empty() {
-        let (tag, value) = field(&mut message).ok_or_else(unreadable)?;
+        let (tag, value) = match field(&mut message) {
+            Ok(field) => field,
+            Err(end) if groups.is_empty() => return Ok(end),
+            Err(_) => return Ok(End::Broken),
+        };
         match value {
             Wire::StartGroup if groups.len() < GROUPS_MAX => groups.push(tag),
-            Wire::StartGroup => return Err(unreadable()),
+            Wire::StartGroup => return Ok(End::Broken),
             Wire::EndGroup if groups.pop() == Some(tag) => (),
-            Wire::EndGroup => return Err(unreadable()),
+            Wire::EndGroup => return Ok(End::Broken),
             value if groups.is_empty() => visit(tag, value)?,
             _ => (),
         }
     }
-    if groups.is_empty() {
-        Ok(())
-    } else {
-        Err(unreadable())
-    }
+    Ok(match groups.is_empty() {
+        true => End::Whole,
+        false => End::Broken,
+    })
 }
 
 /// Deepest group in a group.
 const GROUPS_MAX: usize = 100;
 
-fn field<'a>(message: &mut &'a [u8]) -> Option<(u32, Wire<'a>)> {
-    let key = varint(message)?;
-    let tag = u32::try_from(key >> 3).ok().filter(|tag| *tag > 0)?;
+/// The next field; or how the message ends instead.
+fn field<'a>(message: &mut &'a [u8]) -> Result<(u32, Wire<'a>), End<'a>> {
+    let key = varint(message).ok_or(End::Broken)?;
+    let tag = u32::try_from(key >> 3).ok().filter(|tag| *tag > 0);
+    let tag = tag.ok_or(End::Broken)?;
     let value = match key & 7 {
-        0 => Wire::Varint(varint(message)?),
+        0 => Wire::Varint(varint(message).ok_or(End::Broken)?),
         1 => {
-            let (bytes, rest) = message.split_first_chunk()?;
+            let (bytes, rest) = message.split_first_chunk().ok_or(End::Broken)?;
             *message = rest;
             Wire::Fixed64(u64::from_le_bytes(*bytes))
         }
         2 => {
-            let length = usize::try_from(varint(message)?).ok()?;
-            let (bytes, rest) = message.split_at_checked(length)?;
+            let length = varint(message).ok_or(End::Broken)?;
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let (bytes, rest) = message
+                .split_at_checked(length)
+                .ok_or(End::Cut(tag, *message))?;
             *message = rest;
             Wire::Bytes(bytes)
         }
         3 => Wire::StartGroup,
         4 => Wire::EndGroup,
         5 => {
-            let (_, rest) = message.split_first_chunk::<4>()?;
+            let (_, rest) = message.split_first_chunk::<4>().ok_or(End::Broken)?;
             *message = rest;
             Wire::Fixed32
         }
-        _ => return None,
+        _ => return Err(End::Broken),
     };
-    Some((tag, value))
+    Ok((tag, value))
 }
 
 fn varint(message: &mut &[u8]) -> Option<u64> {

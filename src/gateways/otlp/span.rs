@@ -2,19 +2,21 @@
 
 use std::borrow::Cow;
 
-use super::Surroundings;
+use super::attributes::WantedAttributes;
 use super::names::{
     CACHED, CLIENT, ENDPOINTS, ERROR, ERROR_TYPE, FAILED, HOSTS, INSIDE, IS_SUMMED, MODELS, NAMES,
     OPERATIONS, OTHER_OPERATIONS, OTHER_SIDES, OUTSIDE, OUTSIDE_MODELS, PROVIDERS, RESPONSE_ID,
-    STATUSES, SUCCESS, TOKENS,
+    STATUSES, SUCCESS, TOKENS, WRITTEN,
 };
+use super::{Scope, Surroundings, litellm};
 use crate::domain::event::Reason;
 use crate::domain::ids::{ID_CHARS_MAX, check_id};
 use crate::gateways::calls::Report;
 use crate::gateways::claim::{Claim, Read};
 use crate::gateways::fields::{Fields, Instant, missing};
 use crate::gateways::json::Scalar;
-use crate::gateways::kind::has_output;
+use crate::gateways::kind::{has_output, is_images, is_transcription};
+use crate::gateways::litellm::provider::Provider;
 use crate::gateways::outcome::{Refusal, Skip};
 use crate::gateways::tokens::{ReportedTokens, Tokens};
 use crate::gateways::{Format, GatewaySettings};
@@ -26,11 +28,22 @@ pub(super) struct Span<'a> {
     pub attributes: Fields<'a>,
     /// It names token counts.
     pub has_counts: bool,
+    /// LiteLLM's `otel` callback wrote it.
+    pub is_litellm: bool,
 }
 
 impl<'a> Span<'a> {
     /// The endpoint, if this is inference as a client saw it.
-    pub fn endpoint(&self, settings: &GatewaySettings) -> Result<Read<&'static str>, Skip> {
+    pub fn endpoint(&self, settings: &GatewaySettings) -> Result<Read<Cow<'a, str>>, Skip> {
+        if self.is_litellm
+            && let Some(endpoint) = litellm::endpoint(&self.attributes)?
+        {
+            // Where there is a span around the call already, LiteLLM writes its attributes there:
+            // that may be the span of a server.
+            let is_client = self.itself_is("kind", &CLIENT);
+            let is_counted = is_client || settings.otlp_internal_spans;
+            return is_counted.then_some(endpoint).ok_or(Skip::OtherSide);
+        }
         let operation = match self.operation() {
             Ok(Some(operation)) => operation,
             Ok(None) if self.has_counts => return Err(Skip::UnknownOperation),
@@ -51,7 +64,7 @@ impl<'a> Span<'a> {
         let is_client = self.itself_is("kind", &CLIENT);
         let is_internal = !is_client && !self.itself_is("kind", &OTHER_SIDES);
         match is_client || (is_internal && settings.otlp_internal_spans) {
-            true => Ok(Ok(endpoint)),
+            true => Ok(Ok(Cow::Borrowed(endpoint))),
             false => Err(Skip::OtherSide),
         }
     }
@@ -85,8 +98,9 @@ impl<'a> Span<'a> {
     pub fn report(
         &self,
         index: usize,
-        endpoint: Read<&'static str>,
+        endpoint: Read<Cow<'a, str>>,
         settings: &GatewaySettings,
+        wanted: &WantedAttributes<'_>,
         around: &Surroundings<'_, '_>,
     ) -> Report {
         let text = |path| {
@@ -96,25 +110,75 @@ impl<'a> Span<'a> {
         let trace = text("traceId").map(|trace| trace.to_ascii_lowercase());
         let in_trace = |id: Cow<'_, str>| Some(format!("{}/{id}", trace.as_deref()?));
         let in_lowercase = |id: Cow<'_, str>| in_trace(id.to_ascii_lowercase().into());
-        let response = self.attributes.text(RESPONSE_ID).ok().flatten();
+        let response = self.given_response_id();
         let response = response.filter(|id| id.len() <= ID_CHARS_MAX);
         Report {
             index,
             call: response.and_then(in_trace),
             span: text("spanId").and_then(in_lowercase),
             parent: text("parentSpanId").and_then(in_lowercase),
-            claim: self.claim(endpoint, settings, around).into_owned(),
+            claim: match self.is_litellm {
+                true => self.litellm_claim(endpoint, settings, wanted, around),
+                false => self.claim(endpoint, settings, &settings.otlp_user, around),
+            }
+            .into_owned(),
+        }
+    }
+
+    /// Of LiteLLM: its users, deployments, counts and cache.
+    fn litellm_claim(
+        &self,
+        endpoint: Read<Cow<'a, str>>,
+        settings: &GatewaySettings,
+        wanted: &WantedAttributes<'_>,
+        around: &Surroundings<'_, '_>,
+    ) -> Claim<'a> {
+        let is_cache_hit = litellm::is_cache_hit(&self.attributes);
+        let Provider {
+            provider,
+            is_made_up,
+            is_guessed,
+        } = litellm::provider(&self.attributes, settings, self.time().ok());
+        let users = wanted.litellm_user_from();
+        let mut claim = self.claim(endpoint, settings, users, around);
+        let is_success = claim.status == Ok(SUCCESS);
+        let is_of = |is: fn(&str) -> bool| {
+            !is_cache_hit && claim.endpoint.as_ref().is_ok_and(|endpoint| is(endpoint))
+        };
+        let (is_audio, is_picture) = (is_of(is_transcription), is_of(is_images) && is_success);
+        if is_audio {
+            claim.audio_millis = litellm::audio_millis(&self.attributes);
+        }
+        if is_picture {
+            claim.image_count = litellm::image_count(&self.attributes);
+        }
+        if is_cache_hit {
+            claim.tokens = Ok(Tokens {
+                input: Some(0),
+                output: Some(0),
+                ..Tokens::default()
+            });
+        }
+        let has_failed = claim.status.as_ref().is_ok_and(|status| *status >= FAILED);
+        Claim {
+            provider: if is_cache_hit { Ok(None) } else { provider },
+            model: self.first(&litellm::MODELS),
+            is_stream: litellm::is_stream(&self.attributes),
+            is_provider_made_up: is_made_up && !is_cache_hit,
+            is_failure_unattributed: is_guessed && has_failed,
+            ..claim
         }
     }
 
     fn claim(
         &self,
-        endpoint: Read<&'static str>,
+        endpoint: Read<Cow<'a, str>>,
         settings: &GatewaySettings,
+        user_from: &[String],
         around: &Surroundings<'_, '_>,
     ) -> Claim<'a> {
         let provider = self.first(&PROVIDERS);
-        let time = self.instant("startTimeUnixNano");
+        let time = self.time();
         let configured = provider.as_ref().ok().and_then(|provider| {
             let at = time.as_ref().ok().copied();
             let configured = settings.provider_of([provider.as_deref(), None], at)?;
@@ -128,9 +192,9 @@ impl<'a> Span<'a> {
             source: Format::Otlp.as_str(),
             id: self.id(),
             time,
-            user: self.user(&settings.otlp_user, around.resource),
+            user: self.user(user_from, &settings.otlp_user, around.resource),
             provider: configured.map_or(provider, |configured| Ok(Some(configured))),
-            endpoint: endpoint.map(Cow::Borrowed),
+            endpoint,
             model: self.first(&MODELS),
             status: Ok(status),
             latency_ms: self.latency_ms(),
@@ -148,10 +212,18 @@ impl<'a> Span<'a> {
     /// constant, or one of a thousand numbers (`chatcmpl-417`), and a client may choose the trace.
     fn response_id(&self) -> Option<Cow<'a, str>> {
         const UNIQUE_CHARS_MIN: usize = 16;
-        let id = self.attributes.text(RESPONSE_ID).ok().flatten()?;
+        let id = self.given_response_id()?;
         (UNIQUE_CHARS_MIN..=ID_CHARS_MAX)
             .contains(&id.len())
             .then_some(id)
+    }
+
+    /// The id of the response, if a provider gave it: LiteLLM writes its own id of the call where
+    /// it has none, and that a client may choose.
+    fn given_response_id(&self) -> Option<Cow<'a, str>> {
+        let id = self.attributes.text(RESPONSE_ID).ok().flatten()?;
+        let call = self.attributes.text(litellm::CALL_ID).ok().flatten();
+        (call.as_ref() != Some(&id)).then_some(id)
     }
 
     /// The trace with the response that the provider named, which all spans of a call share;
@@ -177,24 +249,37 @@ impl<'a> Span<'a> {
         instant.ok_or_else(|| missing(path))
     }
 
+    /// When the call began: the time of its event.
+    fn time(&self) -> Read<crate::domain::time::Millis> {
+        self.instant("startTimeUnixNano")
+    }
+
     fn latency_ms(&self) -> Option<u64> {
-        let (start, end) = (
-            self.instant("startTimeUnixNano"),
-            self.instant("endTimeUnixNano"),
-        );
+        let (start, end) = (self.time(), self.instant("endTimeUnixNano"));
         u64::try_from(end.ok()?.0 - start.ok()?.0).ok()
     }
 
-    fn user(&self, user_from: &[String], about: Option<&Fields<'_>>) -> Read<Cow<'a, str>> {
-        let of_span = self.attributes.user(user_from);
-        if let Ok(Some(user)) = of_span {
+    /// The user that the span names, else its resource.
+    fn user(
+        &self,
+        of_span: &[String],
+        of_resource: &[String],
+        resource: Option<&Fields<'_>>,
+    ) -> Read<Cow<'a, str>> {
+        let named = self.attributes.user(of_span);
+        if let Ok(Some(user)) = named {
             return Ok(user);
         }
-        let of_resource = about.map(|resource| resource.user(user_from)).transpose()?;
-        match (of_resource.flatten(), of_span?) {
+        let Some(resource) = resource else {
+            named?;
+            let problem = "is not in the span, and the attributes of its resource are broken";
+            let places = of_span.join(" or ");
+            return Err(Refusal::new(Reason::Malformed, &places, problem));
+        };
+        match (resource.user(of_resource)?, named?) {
             // It may live shorter than the span, or longer.
             (Some(user), _) => Ok(Cow::Owned(user.into_owned())),
-            (None, user) => user.ok_or_else(|| missing(&user_from.join(" or "))),
+            (None, user) => user.ok_or_else(|| missing(&of_span.join(" or "))),
         }
     }
 
@@ -221,17 +306,39 @@ impl<'a> Span<'a> {
         around: &Surroundings<'_, '_>,
         has_output: bool,
     ) -> Read<Tokens> {
-        let counted = ReportedTokens::read(&self.attributes, &TOKENS)?;
-        let inside = settings
-            .otlp_cached_tokens
-            .unwrap_or_else(|| self.cached_tokens(around.is_summed));
+        let places = match self.is_litellm {
+            true => &litellm::TOKENS,
+            false => &TOKENS,
+        };
+        let counted = ReportedTokens::read(&self.attributes, places)?;
+        let told = match around.scope {
+            _ if self.is_litellm => Some(settings.litellm_cached_tokens),
+            Scope::Summing => settings.otlp_cached_tokens.or(Some(CachedTokens::Inside)),
+            _ => settings.otlp_cached_tokens,
+        };
+        let inside = told.unwrap_or_else(|| self.cached_tokens());
+        // It depends on the instrumentation, which is not known.
+        let is_guess = around.scope == Scope::Broken
+            && told.is_none()
+            && inside == CachedTokens::Outside
+            && (counted.cached.is_some() || counted.written.is_some());
+        if is_guess {
+            let problem = "cannot be counted: the span's scope is broken, so it is not known whether the input \
+                           has them";
+            let name = if counted.cached.is_some() {
+                CACHED[0]
+            } else {
+                WRITTEN[0]
+            };
+            return Err(Refusal::new(Reason::Malformed, name, problem));
+        }
         counted.tokens(inside, CACHED[0], has_output)
     }
 
-    /// Where the instrumentation counts cached tokens, if it is known for that; else where the
-    /// provider does.
-    fn cached_tokens(&self, is_summed: bool) -> CachedTokens {
-        if is_summed || self.attributes.at(IS_SUMMED) != Ok(None) {
+    /// Where the span's version of its instrumentation counts cached tokens, if that can be told;
+    /// else where the provider does.
+    fn cached_tokens(&self) -> CachedTokens {
+        if self.attributes.at(IS_SUMMED) != Ok(None) {
             return CachedTokens::Inside;
         }
         let lowercase = |names: &[&str]| {

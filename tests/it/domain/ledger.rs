@@ -213,62 +213,63 @@ proptest! {
 
     #[test]
     fn what_is_taken_back_leaves_what_was_there_without_it(steps in steps()) {
-        let kind = AccountKind::Provider;
-        let taken: Vec<&Booked> = steps.iter().filter_map(|step| match step {
-            Step::Reversal(event) => Some(event),
-            Step::Event(_) => None,
-        }).collect();
-        let mut rows = fold_steps(kind, steps.chunks(3));
-        let mut left = taken.clone();
-        let kept: Vec<Step> = steps.iter().filter(|step| match step {
-            Step::Reversal(_) => false,
-            Step::Event(event) => match left.iter().position(|taken| *taken == event) {
-                Some(place) => {
-                    left.remove(place);
-                    false
-                }
-                None => true,
-            },
-        }).cloned().collect();
-        let without = fold_steps(kind, kept.chunks(3));
-        let reversed: u64 = rows.months.iter().map(|(_, row)| row.reversals().sum()).sum();
-        prop_assert_eq!(reversed, taken.len() as u64);
-        prop_assert_eq!(rows.lifetime.successes, without.lifetime.successes);
-        prop_assert_eq!(rows.lifetime.spent, without.lifetime.spent);
-        // Requests stay, and first uses, which are awards.
-        for event in &taken {
-            let row = rows.months.get_mut(&event.slot.month()).expect("it was booked there");
-            match event.slot {
-                Slot::Late(_) => {
-                    row.late.requests -= 1;
-                    row.late.successful -= 1;
-                }
-                Slot::Day(day) => {
-                    let day = row.days.iter_mut().find(|(of, _)| *of == day.of_month());
-                    day.expect("it was booked there").1.requests -= 1;
-                    row.services[event.service].requests -= 1;
+        for kind in AccountKind::ALL {
+            let taken: Vec<&Booked> = steps.iter().filter_map(|step| match step {
+                Step::Reversal(event) => Some(event),
+                Step::Event(_) => None,
+            }).collect();
+            let mut rows = fold_steps(kind, steps.chunks(3));
+            let mut left = taken.clone();
+            let kept: Vec<Step> = steps.iter().filter(|step| match step {
+                Step::Reversal(_) => false,
+                Step::Event(event) => match left.iter().position(|taken| *taken == event) {
+                    Some(place) => {
+                        left.remove(place);
+                        false
+                    }
+                    None => true,
+                },
+            }).cloned().collect();
+            let without = fold_steps(kind, kept.chunks(3));
+            let reversed: u64 = rows.months.iter().map(|(_, row)| row.reversals().sum()).sum();
+            prop_assert_eq!(reversed, taken.len() as u64);
+            prop_assert_eq!(rows.lifetime.successes, without.lifetime.successes);
+            prop_assert_eq!(rows.lifetime.spent, without.lifetime.spent);
+            // Requests stay, and first uses, which are awards.
+            for event in &taken {
+                let row = rows.months.get_mut(&event.slot.month()).expect("it was booked there");
+                match event.slot {
+                    Slot::Late(_) => {
+                        row.late.requests -= 1;
+                        row.late.successful -= 1;
+                    }
+                    Slot::Day(day) => {
+                        let day = row.days.iter_mut().find(|(of, _)| *of == day.of_month());
+                        day.expect("it was booked there").1.requests -= 1;
+                        row.services[event.service].requests -= 1;
+                    }
                 }
             }
-        }
-        for row in rows.months.values_mut() {
-            row.reversals = None;
-            let empty = MonthRow::new(row.month, Carry::default());
-            let must = without.months.get(&row.month).unwrap_or(&empty);
-            let plain = |row: &MonthRow| {
-                let mut row = row.clone();
-                row.days.retain_mut(|(_, stats)| {
-                    stats.trial = Points::ZERO;
-                    *stats != DayStats::default()
-                });
-                let added = row.services.added().iter();
-                let used = added.filter(|(_, stats)| *stats != ServiceStats::default());
-                let used = used.copied().collect();
-                row.services = ByService::new(*row.services.defaults(), used).expect("in order");
-                row.late.points = Points::ZERO;
-                row.carry = Carry::default();
-                row
-            };
-            prop_assert_eq!(plain(row), plain(must));
+            for row in rows.months.values_mut() {
+                row.reversals = None;
+                let empty = MonthRow::new(row.month, Carry::default());
+                let must = without.months.get(&row.month).unwrap_or(&empty);
+                let plain = |row: &MonthRow| {
+                    let mut row = row.clone();
+                    row.days.retain_mut(|(_, stats)| {
+                        stats.trial = Points::ZERO;
+                        *stats != DayStats::default()
+                    });
+                    let added = row.services.added().iter();
+                    let used = added.filter(|(_, stats)| *stats != ServiceStats::default());
+                    let used = used.copied().collect();
+                    row.services = ByService::new(*row.services.defaults(), used).expect("in order");
+                    row.late.points = Points::ZERO;
+                    row.carry = Carry::default();
+                    row
+                };
+                prop_assert_eq!(plain(row), plain(must));
+            }
         }
     }
 

@@ -55,12 +55,75 @@ fn sub2api(id: u64, made: Millis) -> Value {
         "created_at": made.to_string()})
 }
 
-type Form = (&'static str, fn(u64, Millis) -> Value);
+/// A trace of one span. Its id is that of the item, in as many digits as it must have.
+fn trace(id: u64, made: Millis, attributes: &[(&str, &str)]) -> Value {
+    let common = [
+        ("gen_ai.request.model", "llama-3-70b"),
+        ("gen_ai.provider.name", "openai"),
+    ];
+    let attributes = common.iter().chain(attributes);
+    let attributes: Vec<Value> = attributes
+        .map(|(name, text)| json!({"key": name, "value": {"stringValue": text}}))
+        .collect();
+    let nanos = |at: Millis| format!("{}000000", at.0);
+    json!({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": format!("{id:032}"), "spanId": "eee19b7ec3c1b174",
+        "kind": 3, "startTimeUnixNano": nanos(made), "endTimeUnixNano": nanos(made.plus(250)), "attributes": attributes}]}]}]})
+}
 
-const FORMS: [Form; 3] = [
-    ("/api/v1/events/litellm", litellm),
-    ("/api/v1/events/new-api", new_api),
-    ("/api/v1/events/sub2api", sub2api),
+fn span(id: u64, made: Millis) -> Value {
+    let named = [("gen_ai.operation.name", "chat"), ("enduser.id", "alice")];
+    trace(id, made, &named)
+}
+
+fn litellm_span(id: u64, made: Millis) -> Value {
+    let hidden = json!({"model_id": MADE_UP}).to_string();
+    let call = id.to_string();
+    let named = [
+        ("gen_ai.operation.name", "acompletion"),
+        ("litellm.call_id", &call),
+        ("litellm.model_group", "gpt-4o"),
+        ("hidden_params", &hidden),
+        ("metadata.user_api_key_user_id", "alice"),
+    ];
+    trace(id, made, &named)
+}
+
+/// A form of a gateway's: where it is posted, what is answered, and an item of it.
+#[derive(Clone, Copy)]
+struct Form {
+    path: &'static str,
+    status: u16,
+    item: fn(u64, Millis) -> Value,
+}
+
+const OTLP: &str = "/api/v1/events/otlp";
+
+const FORMS: [Form; 5] = [
+    Form {
+        path: "/api/v1/events/litellm",
+        status: 204,
+        item: litellm,
+    },
+    Form {
+        path: "/api/v1/events/new-api",
+        status: 204,
+        item: new_api,
+    },
+    Form {
+        path: "/api/v1/events/sub2api",
+        status: 204,
+        item: sub2api,
+    },
+    Form {
+        path: OTLP,
+        status: 200,
+        item: span,
+    },
+    Form {
+        path: OTLP,
+        status: 200,
+        item: litellm_span,
+    },
 ];
 
 async fn send(stand: &Stand, service: &ApiState, path: &str, body: &Value) -> Answer {
@@ -85,7 +148,8 @@ fn records(stand: &Stand, id: u64) -> Vec<Record> {
     let records = stand.log.all(Topic::UsageEvents).into_iter();
     let of_item = |record: &Record| {
         let event = usage::decode(&record.value, &record.headers).unwrap();
-        event.id.starts_with(&beginning)
+        // The id of a trace has zeros in front.
+        event.id.trim_start_matches('0').starts_with(&beginning)
     };
     records.map(|(_, record)| record).filter(of_item).collect()
 }
@@ -95,16 +159,22 @@ fn provider_of(record: &Record) -> Option<String> {
     event.provider.map(|provider| provider.into_owned())
 }
 
+/// Posts an item to a service, which takes it.
+async fn post(stand: &Stand, service: &ApiState, form: Form, id: u64, made: Millis) {
+    let Form { path, status, item } = form;
+    let answer = send(stand, service, path, &item(id, made)).await;
+    assert_eq!(answer.status.as_u16(), status, "{path}: {:?}", answer.body);
+}
+
 /// Posts an item to a service, and says who earns for it.
 async fn earner(
     stand: &Stand,
     service: &ApiState,
-    (path, item): Form,
+    form: Form,
     id: u64,
     made: Millis,
 ) -> Option<String> {
-    let answer = send(stand, service, path, &item(id, made)).await;
-    assert_eq!(answer.status.as_u16(), 204, "{path}: {:?}", answer.body);
+    post(stand, service, form, id, made).await;
     let records = records(stand, id);
     provider_of(records.last().expect("the event"))
 }
@@ -118,7 +188,7 @@ async fn until_earns(stand: &Stand, form: Form, made: Millis, next: &mut u64, ex
         if found.as_deref() == Some(expected) {
             return;
         }
-        assert!(start.elapsed() < WITHIN, "{}: {found:?}", form.0);
+        assert!(start.elapsed() < WITHIN, "{}: {found:?}", form.path);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -147,21 +217,31 @@ async fn stand() -> Stand {
 async fn what_an_admin_publishes_is_taken_up_by_a_running_service_in_every_form() {
     let stand = stand().await;
     let mut next = 100_000;
-    let [litellm, new_api, sub2api] = FORMS;
+    let [litellm, new_api, sub2api, span, litellm_span] = FORMS;
     // LiteLLM made the deployment's id up: the vendor. The others are configured.
     until_earns(&stand, litellm, AFTER, &mut next, "openai").await;
+    until_earns(&stand, span, AFTER, &mut next, "openai").await;
+    until_earns(&stand, litellm_span, AFTER, &mut next, "openai").await;
     until_earns(&stand, new_api, AFTER, &mut next, "configured-7").await;
     until_earns(&stand, sub2api, AFTER, &mut next, "configured-3").await;
     let answer = set(&stand, &json!({MADE_UP: "prov-9", "7": "prov-7"})).await;
     assert_eq!(answer.json()["effectiveFrom"], AFTER.to_string());
     until_earns(&stand, litellm, AFTER, &mut next, "prov-9").await;
+    until_earns(&stand, litellm_span, AFTER, &mut next, "prov-9").await;
     until_earns(&stand, new_api, AFTER, &mut next, "prov-7").await;
+    until_earns(&stand, span, AFTER, &mut next, "openai").await;
     // What it does not name is as configured.
     until_earns(&stand, sub2api, AFTER, &mut next, "configured-3").await;
     stand.clock.set(AFTER);
-    set(&stand, &json!({"gpt-4o": "prov-4", "3": "prov-3"})).await;
+    set(
+        &stand,
+        &json!({"gpt-4o": "prov-4", "3": "prov-3", "openai": "prov-2"}),
+    )
+    .await;
     let later = AFTER.plus(5_000);
     until_earns(&stand, litellm, later, &mut next, "prov-4").await;
+    until_earns(&stand, litellm_span, later, &mut next, "prov-4").await;
+    until_earns(&stand, span, later, &mut next, "prov-2").await;
     until_earns(&stand, sub2api, later, &mut next, "prov-3").await;
     until_earns(&stand, new_api, later, &mut next, "configured-7").await;
     // Each version maps the requests of its own time, whenever they come in.
@@ -171,10 +251,13 @@ async fn what_an_admin_publishes_is_taken_up_by_a_running_service_in_every_form(
         (new_api, BEFORE, "configured-7"),
         (new_api, later.plus(-1_000), "prov-7"),
         (sub2api, later.plus(-1), "configured-3"),
+        (span, later.plus(-1), "openai"),
+        (litellm_span, BEFORE, "openai"),
+        (litellm_span, later.plus(-1), "prov-9"),
     ] {
         next += 1;
         let found = earner(&stand, &stand.service, form, next, made).await;
-        assert_eq!(found.as_deref(), Some(expected), "{} {made}", form.0);
+        assert_eq!(found.as_deref(), Some(expected), "{} {made}", form.path);
     }
     // Every change has its entry, and versions.
     let entries = told(&stand, "pricing.publish").await;
@@ -183,7 +266,7 @@ async fn what_an_admin_publishes_is_taken_up_by_a_running_service_in_every_form(
     let shown = stand.get(&format!("{RULE}?history=true")).await.json();
     assert_eq!(
         shown["current"]["value"],
-        json!({"3": "prov-3", "gpt-4o": "prov-4"})
+        json!({"3": "prov-3", "gpt-4o": "prov-4", "openai": "prov-2"})
     );
     assert_eq!(shown["history"].as_array().unwrap().len(), 2);
 }
@@ -193,21 +276,21 @@ async fn what_an_admin_publishes_is_taken_up_by_a_running_service_in_every_form(
 async fn what_is_sent_again_after_a_change_is_the_same_event() {
     let stand = stand().await;
     let mut next = 400_000;
-    for (id, (path, item)) in (500_001..).zip(FORMS) {
-        let answer = send(&stand, &stand.service, path, &item(id, BEFORE)).await;
-        assert_eq!(answer.status.as_u16(), 204, "{path}");
+    for (id, form) in (500_001..).zip(FORMS) {
+        post(&stand, &stand.service, form, id, BEFORE).await;
     }
     set(
         &stand,
-        &json!({MADE_UP: "prov-9", "7": "prov-7", "3": "prov-3"}),
+        &json!({MADE_UP: "prov-9", "7": "prov-7", "3": "prov-3", "openai": "prov-2"}),
     )
     .await;
-    for (form, expected) in FORMS.into_iter().zip(["prov-9", "prov-7", "prov-3"]) {
+    let expected = ["prov-9", "prov-7", "prov-3", "prov-2", "prov-9"];
+    for (form, expected) in FORMS.into_iter().zip(expected) {
         until_earns(&stand, form, AFTER, &mut next, expected).await;
     }
-    for (id, (path, item)) in (500_001..).zip(FORMS) {
-        let answer = send(&stand, &stand.service, path, &item(id, BEFORE)).await;
-        assert_eq!(answer.status.as_u16(), 204, "{path}");
+    for (id, form) in (500_001..).zip(FORMS) {
+        let path = form.path;
+        post(&stand, &stand.service, form, id, BEFORE).await;
         let records = records(&stand, id);
         assert_eq!(records.len(), 2, "{path}");
         // Identical ones are duplicates, which rating drops; others would be a conflict.
@@ -218,7 +301,7 @@ async fn what_is_sent_again_after_a_change_is_the_same_event() {
 #[tokio::test]
 async fn a_mapping_begins_when_it_says() {
     let stand = stand().await;
-    let [_, new_api, _] = FORMS;
+    let new_api = FORMS[1];
     let past = NOON.plus(-1).to_string();
     let body = json!({"value": {"7": "prov-8"}, "reason": "before", "effectiveFrom": past});
     let answer = put(&stand, RULE, &body).await;
@@ -284,7 +367,7 @@ async fn events_come_in_while_the_store_does_not_answer() {
     set(&stand, &json!({"7": "prov-7"})).await;
     let db = Arc::new(Hanging::new(stand.db.clone()));
     let service = service_on(&stand, db.clone());
-    let [_, new_api, _] = FORMS;
+    let new_api = FORMS[1];
     let sent = async {
         let earner_of = |id| earner(&stand, &service, new_api, id, AFTER);
         assert_eq!(earner_of(300_001).await.as_deref(), Some("prov-7"));
@@ -307,7 +390,7 @@ async fn a_process_that_has_never_read_the_rules_refuses_until_it_has() {
     set(&stand, &json!({"7": "prov-7"})).await;
     let db = Arc::new(Hanging::new(stand.db.clone()));
     let service = service_on(&stand, db.clone());
-    let (path, item) = FORMS[1];
+    let Form { path, item, .. } = FORMS[1];
     // It knows the key, and nothing of the rules.
     let own = event("own", json!({}));
     let answer = send(&stand, &service, "/api/v1/events", &own).await;

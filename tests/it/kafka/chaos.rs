@@ -207,6 +207,7 @@ fn everything_happens(mut broker: Broker, store: String) {
     one.kill();
     let four = stage.worker("four");
     load.careless_producer(site, &mut rng);
+    load.second_thoughts(site, &mut rng);
     progress(&[&two, &three, &four], 300.0, &mut load, site);
 
     eprintln!("two sleeps past its session and wakes");
@@ -227,6 +228,7 @@ fn everything_happens(mut broker: Broker, store: String) {
     let (status, took) = three.stop();
     assert_eq!(status.code(), Some(0), "a polite stop");
     assert!(took < WAIT / 2, "a polite stop took {took:?}");
+    load.second_thoughts(site, &mut rng);
     progress(&[&two, &four, &five], 300.0, &mut load, site);
 
     eprintln!("the store is down for a while");
@@ -240,6 +242,7 @@ fn everything_happens(mut broker: Broker, store: String) {
     std::thread::sleep(Duration::from_secs(2));
     broker.start();
     progress(&[&two, &four, &five], 300.0, &mut load, site);
+    load.second_thoughts(site, &mut rng);
 
     eprintln!("two workers under one static id");
     let same = [("TIDEMARK_KAFKA_INSTANCE", "the-same")];
@@ -259,7 +262,8 @@ fn everything_happens(mut broker: Broker, store: String) {
     site.run(&["wait", "--timeout", "8m"]);
     let books = Books::read(site);
     load.everything_is_in(&books.records);
-    books.equal_the_oracle(&founded);
+    let must = books.equal_the_oracle(&founded);
+    books::second_thoughts_count(site, &must);
     site.run(&["doctor"]);
     for worker in [&two, &four, &five, &second, &auditor] {
         let said = worker.said();

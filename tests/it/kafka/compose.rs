@@ -22,6 +22,8 @@ const DATA_SOURCE: &str =
 const OPEN: &str = include_str!("../../../docker-compose.open.yml");
 const DOCKERFILE: &str = include_str!("../../../Dockerfile");
 const EVENTS: u64 = 300;
+/// Partitions of `usage.events`, as shipped.
+const SOURCES: usize = 4;
 
 fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).expect("YAML")
@@ -278,6 +280,22 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Waits until some worker has audited every source partition; nothing was found.
+    fn wait_audited(&self) {
+        until("every source partition is audited", || {
+            let status = self.run("cli", &["audit", "status", "--json"]);
+            let parts = status
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let is_audited = |part: &Value| part["audited"].as_u64().is_some_and(|n| n > 0);
+            parts.filter(is_audited).count() == SOURCES
+        });
+        let found = self.run("cli", &["audit", "findings"]);
+        assert!(found.contains("the auditor has found nothing"), "{found}");
+    }
+}
+
 fn this_month() -> String {
     jiff::Timestamp::now().strftime("%Y-%m").to_string()
 }
@@ -326,6 +344,7 @@ fn the_commands_of_the_compose_file_make_statements_of_events() {
     months.dedup();
     let requests: u64 = months.iter().map(|month| stage.requests(month)).sum();
     assert_eq!(requests, EVENTS + 1);
+    stage.wait_audited();
     stage.run("cli", &[]);
     for (worker, _) in &mut workers {
         let term = Command::new("kill")

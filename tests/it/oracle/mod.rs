@@ -12,6 +12,7 @@ mod examples;
 mod rules;
 mod statement;
 mod tier;
+mod undone;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -152,6 +152,26 @@ fn downloaded(site: &Site, path: &str, column: &str) -> Money {
     Money(amounts.sum())
 }
 
+/// Every row is what the archive and the awards come to: all in all, and month by month.
+fn verified(site: &Site, months: &BTreeSet<&String>, records: u64) {
+    let verify = |args: &[&str]| {
+        let said = site.run(&[&["verify", "--json"][..], args].concat());
+        serde_json::from_str::<Value>(&said).expect("one line of JSON")
+    };
+    let all = verify(&[]);
+    for (name, must) in [("differences", 0), ("skipped", 0), ("requests", records)] {
+        assert_eq!(all[name], must, "{name}: {all}");
+    }
+    assert_eq!(all["lifetimeCompared"], true, "{all}");
+    assert!(all["accounts"].as_u64().expect("a count") > 40, "{all}");
+    // In shares, and of one month only, it comes to the same.
+    assert_eq!(verify(&["--accounts-max", "16"]), all);
+    for month in months {
+        let of_month = verify(&["--month", month]);
+        assert_eq!(of_month["differences"], 0, "{of_month}");
+    }
+}
+
 #[test]
 fn what_was_archived_is_rated_and_exported_as_it_was_posted() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -187,6 +207,7 @@ fn what_was_archived_is_rated_and_exported_as_it_was_posted() {
             assert_eq!(downloaded(&site, &path, column), cost, "{path}");
         }
     }
+    verified(&site, &months, records);
     let status = site.run(&["audit", "status", "--json"]);
     let parts = status.lines().map(|line| {
         let part: Value = serde_json::from_str(line).expect("JSON");
@@ -234,4 +255,6 @@ fn the_archive_in_a_bucket_is_the_same() {
     let directory = tempfile::tempdir().expect("a directory");
     moto.copy_to(directory.path());
     compare(&site, &directory.path().join("some/where"));
+    let said = site.run(&["verify"]);
+    assert!(said.ends_with(" in the archive: no difference\n"), "{said}");
 }

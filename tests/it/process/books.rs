@@ -21,11 +21,14 @@ use tidemark::store::marker::is_marker;
 use tidemark::store::meter::StoreMeter;
 use tidemark::store::streaks;
 
+use super::load::SECOND_THOUGHTS;
 use super::site::{Cluster, Site};
 use crate::oracle::{self, Account, Place, SourceRecord, Streak};
 
 /// Partitions of `usage.events`, as shipped.
 const PARTITIONS: u32 = 4;
+/// So many requests of each sort are explained.
+const EXPLAINED: usize = 4;
 /// How many ranks a leaderboard has, as shipped.
 const RANKS: usize = 100;
 /// How many users' credits and usage are asked for, each by a command.
@@ -224,14 +227,15 @@ impl Books {
         self
     }
 
-    /// I2, and everything that follows from it.
-    pub fn equal_the_oracle(&self, founded: &Founded) {
+    /// I2, and everything that follows from it; what the oracle says.
+    pub fn equal_the_oracle(&self, founded: &Founded) -> oracle::Output {
         let must = self.compare(founded);
         assert!(must.milestones.len() >= 5, "the load has milestones");
         assert!(!must.duplicates.is_empty() && !must.forwarded.is_empty());
         assert!(must.accepted.len() > 3_000 && must.rejects.len() > 20);
         let statements = must.statements.len();
         assert!(statements > 200, "{statements} statements");
+        must
     }
 
     /// The same for a part of the load, however small.
@@ -256,7 +260,11 @@ impl Books {
         let rejects: BTreeMap<Place, String> =
             rejects.map(|(at, why)| (*at, (*why).to_owned())).collect();
         same("rejects", &self.rejects, &rejects);
-        let accepted: BTreeSet<Place> = must.accepted.iter().map(|event| event.place).collect();
+        let accepted = must.accepted.iter().map(|event| event.place);
+        let amendments = must.reversals.iter().chain(&must.completions);
+        let accepted: BTreeSet<Place> = accepted
+            .chain(amendments.map(|(place, _)| *place))
+            .collect();
         let differ: Vec<&Place> = self.rows.symmetric_difference(&accepted).collect();
         assert!(
             differ.is_empty() || !self.has_usage_rows,
@@ -399,12 +407,68 @@ impl Books {
             .filter(|(n, _)| n.starts_with("statements"));
         let statements: usize = statements.map(|(_, page)| page.lines().count()).sum();
         format!(
-            "{} records, {} events accepted, {} rejected; {statements} statements, {} streaks equal the oracle's",
+            "{} records, {} usage rows, {} rejected; {statements} statements, {} streaks equal the oracle's",
             self.records.len(),
             self.rows.len(),
             self.rejects.len(),
             self.streaks.len()
         )
+    }
+}
+
+/// Of [`super::load::Load::second_thoughts`]: some were taken back, some completed, and a few of each are explained as the oracle does.
+pub fn second_thoughts_count(site: &Site, must: &oracle::Output) {
+    let (reversals, completions) = (must.reversals.len(), must.completions.len());
+    assert!(
+        reversals >= 20 && completions >= 10,
+        "{reversals} reversals, {completions} completions"
+    );
+    let all = must.explained.iter();
+    let (taken, kept): (Vec<_>, Vec<_>) = all
+        .filter(|of| !of.shares.is_empty())
+        .partition(|of| of.reversal.is_some());
+    let (completed, others): (Vec<_>, Vec<_>) = kept
+        .into_iter()
+        .partition(|of| of.source == SECOND_THOUGHTS);
+    for some in [taken, completed, others] {
+        assert!(some.len() >= EXPLAINED, "{}", some.len());
+        let spread = some.len() / EXPLAINED;
+        let some: Vec<_> = some.into_iter().step_by(spread).take(EXPLAINED).collect();
+        are_explained(site, &some);
+    }
+}
+
+/// `tidemark explain` says of these what the oracle says, beneficiary by beneficiary.
+fn are_explained(site: &Site, all: &[&oracle::Explained]) {
+    for must in all {
+        let time = jiff::Timestamp::from_millisecond(must.time).expect("a time");
+        let (source, id, time) = (&*must.source, &*must.id, time.to_string());
+        let which = ["--source", source, "--id", id, "--time", &time, "--json"];
+        let said = site.run(&[&["explain", &must.user], &which[..]].concat());
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        assert_eq!(said["code"], Value::Null, "{said}");
+        let mut shares = BTreeMap::new();
+        for of in said["beneficiaries"].as_array().expect("a list") {
+            let text = |name: &str| of[name].as_str().map(str::to_owned);
+            let account = (text("kind").expect("a kind"), text("id").expect("an id"));
+            let level = of["level"].as_u64().unwrap_or(0);
+            let level = usize::try_from(level).expect("a small number");
+            let whose = text("of").or_else(|| text("role")).expect("a role");
+            let points: Points = text("points").expect("points").parse().expect("an amount");
+            shares.insert((account, level, whose), i128::from(points.0));
+        }
+        assert_eq!(shares, must.shares, "{said}");
+        let cost = |name: &str| {
+            let text = said["cost"][name].as_str().unwrap_or("0");
+            text.parse::<Money>().expect("an amount").0
+        };
+        assert_eq!(
+            (cost("cost"), cost("shadowCost")),
+            (must.cost, must.shadow),
+            "{said}"
+        );
+        let by = must.reversal.as_ref().map(|(_, id, _)| id.as_str());
+        assert_eq!(said["reversal"]["id"].as_str(), by, "{said}");
     }
 }
 

@@ -288,3 +288,46 @@ fn litellm_is_understood_in_each_of_its_log_formats() {
     assert_eq!(up.stop().0.code(), Some(0));
     site.log_is_clean();
 }
+
+/// Its own exporter, not one of the callbacks for metering. The users are those of the keys.
+#[test]
+#[ignore = "needs LiteLLM: .ci/run tools"]
+fn what_litellms_otel_callback_exports_stands_in_its_users_statements() {
+    needs_litellm();
+    let site = Site::new();
+    let mut up = site.up();
+    up.wait_ready();
+    let (url, key) = (site.url(""), key(&site));
+    let proxy = Proxy::start(&[
+        ("TIDEMARK_URL", &*url),
+        ("TIDEMARK_KEY", &*key),
+        ("CALLBACKS", "otel"),
+    ]);
+    assert_eq!(proxy.chat("anna", json!({})), 200);
+    assert_eq!(proxy.chat("anna", json!({"stream": true})), 200);
+    // Whoever a client names: it is still anna's key.
+    assert_eq!(proxy.chat("anna", json!({"user": "customer-7"})), 200);
+    let embedding = json!({"model": "text-embedding-3-small", "input": "PROMPT-SECRET"});
+    assert_eq!(proxy.call("anna", "/v1/embeddings", &embedding), 200);
+    assert_eq!(proxy.chat("ben", json!({"model": "broken"})), 500);
+    assert_eq!(proxy.chat("nobody", json!({})), 200);
+    wait_for(&site, &mut up, 5.0, 1.0);
+    let user = |id| sums(&statement(&site, "user", id));
+    assert_eq!(
+        user("anna"),
+        json!([4, 4, 0, {"chat_completions": "4.5", "embeddings": "0.1"}])
+    );
+    assert_eq!(user("ben"), json!([1, 0, 1, {"chat_completions": "0"}]));
+    let provider = statement(&site, "provider", "prov-9");
+    assert_eq!(provider["successful"], 4, "{provider}");
+    for topic in ["usage.events", "usage.rejected"] {
+        let records = site.run(&["log", "cat", topic]);
+        assert!(
+            !records.contains("SECRET") && !records.contains("sk-"),
+            "{records}"
+        );
+    }
+    drop(proxy);
+    assert_eq!(up.stop().0.code(), Some(0));
+    site.log_is_clean();
+}

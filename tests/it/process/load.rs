@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use tidemark::domain::position::{Epoch, Partition};
 use tidemark::log::embedded::EmbeddedLog;
-use tidemark::log::{Log, NewRecord, Topic, topics};
+use tidemark::log::{Log, NewRecord, Topic, topics, usage_partition};
 use tidemark::ops::clock::SystemClock;
 
 use super::site::Site;
@@ -21,6 +21,11 @@ const EVENTS: u32 = 4_000;
 const RATE: &str = "300";
 /// Partitions of `usage.events`, as shipped.
 const PARTITIONS: u32 = 4;
+/// In one round of second thoughts: reversals of what `emit` sends, and requests that are completed later.
+const REVERSALS: u32 = 40;
+const OPEN: u32 = 12;
+/// Who sends them.
+pub const SECOND_THOUGHTS: &str = "second-thoughts";
 
 /// One `emit`: its arguments, by which it can be asked again what it sends. Killed when dropped: no load outlives its test.
 struct Emit {
@@ -127,23 +132,62 @@ impl Load {
             let line = self.lines.iter().nth(chosen).expect("within");
             values.push(line.clone());
         }
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        if let Some(cluster) = site.cluster() {
-            let log = cluster.log();
-            runtime.block_on(append_anywhere(&log, &values, rng));
-        } else {
-            let dir = site.data().join("log");
-            let specs = topics::load(None).expect("the shipped topics");
-            let clock = Arc::new(SystemClock);
-            let (log, report) =
-                EmbeddedLog::open_epoch(&dir, &specs, clock, Epoch(0)).expect("a log that opens");
-            assert_eq!(report.damaged().count(), 0, "{report}");
-            runtime.block_on(async {
-                append_anywhere(&log, &values, rng).await;
-                log.close().await;
-            });
-        }
+        let anywhere = values.iter().map(|value| Placed {
+            partition: Partition(rng.random_range(0..PARTITIONS)),
+            key: None,
+            value: value.clone(),
+        });
+        append(site, &anywhere.collect::<Vec<_>>());
         self.careless.extend(values);
+    }
+
+    /// What gateways think of later, straight into the log: reversals of events that were sent or will be, some of them twice or by
+    /// another sender, and requests that are reported in part first, some of which are taken back in the end. Each record goes to
+    /// its user's partition, but for one in ten.
+    pub fn second_thoughts(&mut self, site: &Site, rng: &mut StdRng) {
+        let mut records: Vec<(String, Value)> = Vec::new();
+        let open: Vec<Open> = (0..OPEN).map(|_| Open::draw(rng)).collect();
+        records.extend(
+            open.iter()
+                .map(|open| (open.user.clone(), open.event(false))),
+        );
+        for _ in 0..REVERSALS {
+            let chosen = rng.random_range(0..self.lines.len());
+            let line = self.lines.iter().nth(chosen).expect("within");
+            let Some((user, reversal)) = reversal_of(line, rng) else {
+                continue;
+            };
+            match rng.random_range(0..8) {
+                0 => records.push((user.clone(), reversal.clone())),
+                1 => {
+                    let mut other = reversal.clone();
+                    other["source"] = "somebody else".into();
+                    records.push((user.clone(), other));
+                }
+                _ => {}
+            }
+            records.push((user, reversal));
+        }
+        records.extend(
+            open.iter()
+                .map(|open| (open.user.clone(), open.event(true))),
+        );
+        for open in open.iter().step_by(3) {
+            let whole = open.event(true).to_string().into_bytes();
+            records.extend(reversal_of(&whole, rng));
+        }
+        let placed = records.into_iter().map(|(user, value)| Placed {
+            partition: match rng.random_range(0..10) {
+                0 => Partition(rng.random_range(0..PARTITIONS)),
+                _ => usage_partition(&user, PARTITIONS),
+            },
+            key: Some(user),
+            value: value.to_string().into_bytes(),
+        });
+        let placed: Vec<Placed> = placed.collect();
+        append(site, &placed);
+        self.careless
+            .extend(placed.into_iter().map(|placed| placed.value));
     }
 
     /// Every event that was sent stands in the log, but for those that were refused.
@@ -166,18 +210,98 @@ impl Load {
     }
 }
 
-/// Appends each value to a partition of no particular choice.
-async fn append_anywhere(log: &dyn Log, values: &[Vec<u8>], rng: &mut StdRng) {
-    for value in values {
+/// A record, and where it goes.
+struct Placed {
+    partition: Partition,
+    key: Option<String>,
+    value: Vec<u8>,
+}
+
+/// Appends records straight to the log of a site.
+fn append(site: &Site, records: &[Placed]) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if let Some(cluster) = site.cluster() {
+        let log = cluster.log();
+        runtime.block_on(append_each(&log, records));
+        return;
+    }
+    let dir = site.data().join("log");
+    let specs = topics::load(None).expect("the shipped topics");
+    let clock = Arc::new(SystemClock);
+    let (log, report) =
+        EmbeddedLog::open_epoch(&dir, &specs, clock, Epoch(0)).expect("a log that opens");
+    assert_eq!(report.damaged().count(), 0, "{report}");
+    runtime.block_on(async {
+        append_each(&log, records).await;
+        log.close().await;
+    });
+}
+
+async fn append_each(log: &dyn Log, records: &[Placed]) {
+    for placed in records {
         let record = NewRecord {
-            value: Bytes::from(value.clone()),
+            key: placed.key.clone().map(Bytes::from),
+            value: Bytes::from(placed.value.clone()),
             ..NewRecord::default()
         };
-        let partition = Partition(rng.random_range(0..PARTITIONS));
-        log.append(Topic::UsageEvents, partition, vec![record])
+        log.append(Topic::UsageEvents, placed.partition, vec![record])
             .await
             .expect("an append");
     }
+}
+
+/// A request of which the first report does not know everything.
+struct Open {
+    id: String,
+    user: String,
+    provider: Option<u32>,
+    time: String,
+    tokens: (u32, u32),
+}
+
+impl Open {
+    fn draw(rng: &mut StdRng) -> Open {
+        Open {
+            id: format!("open-{:x}", rng.random::<u64>()),
+            user: format!("user-{}", rng.random_range(1..20)),
+            provider: rng.random_bool(0.8).then(|| rng.random_range(1..6)),
+            time: jiff::Timestamp::now().to_string(),
+            tokens: (rng.random_range(1..4_000), rng.random_range(1..1_000)),
+        }
+    }
+
+    /// The first report, or the whole.
+    fn event(&self, is_whole: bool) -> Value {
+        let mut data = json!({
+            "endpoint": "/v1/chat/completions", "model": "llama-3-8b", "statusCode": 200,
+        });
+        if let Some(provider) = self.provider {
+            data["providerId"] = format!("prov-{provider}").into();
+        }
+        if is_whole {
+            data["inputTokens"] = self.tokens.0.into();
+            data["outputTokens"] = self.tokens.1.into();
+            data["latencyMs"] = 250.into();
+        }
+        json!({
+            "specversion": "1.0", "type": "tidemark.usage.v1", "source": SECOND_THOUGHTS, "id": self.id,
+            "time": self.time, "subject": self.user, "data": data,
+        })
+    }
+}
+
+/// A reversal of an event, and its user; nothing if the event says too little.
+fn reversal_of(event: &[u8], rng: &mut StdRng) -> Option<(String, Value)> {
+    let event: Value = serde_json::from_slice(event).ok()?;
+    let text = |name: &str| event[name].as_str();
+    let (user, time) = (text("subject")?, text("time")?);
+    let _: jiff::Timestamp = time.parse().ok()?;
+    let reversal = json!({
+        "specversion": "1.0", "type": "tidemark.reversal.v1", "source": SECOND_THOUGHTS,
+        "id": format!("back-{:x}", rng.random::<u64>()), "subject": user,
+        "data": {"source": text("source")?, "id": text("id")?, "time": time, "reason": "a test"},
+    });
+    Some((user.to_owned(), reversal))
 }
 
 /// A good event of 30 days ago: late, if its month has closed.

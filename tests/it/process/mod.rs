@@ -107,6 +107,7 @@ fn killed_a_dozen_times_under_load_the_process_still_counts_like_the_oracle() {
         up.kill();
         if kill % 3 == 0 {
             load.careless_producer(&site, &mut rng);
+            load.second_thoughts(&site, &mut rng);
         }
         up = site.up();
         if kill == POLITE_AFTER {
@@ -131,7 +132,8 @@ fn killed_a_dozen_times_under_load_the_process_still_counts_like_the_oracle() {
     );
     let books = books::Books::read(&site);
     load.everything_is_in(&books.records);
-    books.equal_the_oracle(&links);
+    let must = books.equal_the_oracle(&links);
+    books::second_thoughts_count(&site, &must);
     site.run(&["doctor"]);
 
     // Nothing changes when the same is read once more by a process that was killed in its sleep.

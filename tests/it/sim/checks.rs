@@ -540,13 +540,14 @@ fn known_accounts(db: &DbState) -> BTreeSet<Account> {
         .collect()
 }
 
-/// I2 and everything that is compared at the end.
+/// I2 and everything that is compared at the end. What is drawn at random is drawn from `seed`.
 pub fn at_the_end(
     inner: &Inner,
     ledger: &Ledger,
     admin: &Admin,
     source: u32,
     k: usize,
+    seed: u64,
 ) -> Result<(), String> {
     let db = Arc::new(InstantDb(inner.db.items.clone()));
     let input = oracle_input(inner, ledger, &db, source);
@@ -570,7 +571,7 @@ pub fn at_the_end(
         verify::check(&db, &archive::store(files), partitions)?;
     }
     if input.cuts.iter().all(|cut| cut.usage_rows) {
-        explain::some(&db, inner.now, &must)?;
+        explain::some(&db, inner.now, &must, seed)?;
     }
     if InstantDb::answer(checkpoints::halts(&*db))
         .expect("readable halts")
@@ -619,18 +620,32 @@ fn every_record_is_cut(inner: &Inner, ledger: &Ledger) -> Result<(), String> {
     Ok(())
 }
 
-fn statements(inner: &Inner, db: &InstantDb, must: &oracle::Output) -> Result<(), String> {
+/// Statements by account and month, as the command line prints them.
+pub type Statements = BTreeMap<(oracle::Account, String), serde_json::Value>;
+
+/// The statements of every account that has rows.
+pub fn stored_statements(inner: &Inner, db: &InstantDb) -> Result<Statements, String> {
     let mut book = InstantDb::answer(pricing::load_rules(db, adapter::control_head(db)))
         .map_err(|e| e.to_string())?;
     let timeline = book
         .as_of(adapter::control_head(db))
         .ok_or("there are no rules")?;
-    let (mut is, mut levels) = (BTreeMap::new(), BTreeMap::new());
+    let mut statements = Statements::new();
     for of in known_accounts(&inner.db) {
         for (month, row) in adapter::month_rows(&inner.db, &of)? {
             let statement = tidemark::domain::statement::statement(&of, &row.row, &timeline, false);
             let json = serde_json::to_value(&statement).map_err(|e| e.to_string())?;
-            is.insert((account(&of), month.to_string()), json);
+            statements.insert((account(&of), month.to_string()), json);
+        }
+    }
+    Ok(statements)
+}
+
+fn statements(inner: &Inner, db: &InstantDb, must: &oracle::Output) -> Result<(), String> {
+    let is = stored_statements(inner, db)?;
+    let mut levels = BTreeMap::new();
+    for of in known_accounts(&inner.db) {
+        for (month, row) in adapter::month_rows(&inner.db, &of)? {
             let cascade = row.row.cascade.0.map(|points| i128::from(points.0));
             levels.insert((account(&of), month.to_string()), cascade);
         }

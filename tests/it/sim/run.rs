@@ -1055,6 +1055,8 @@ impl Run {
             return Err(format!("I6: the auditor found {finding:?}"));
         }
         let (ledger, admin) = (lock(&self.ledger), lock(&self.admin));
+        // A hash of all that has happened, which follows from the seed.
+        let seed = self.world.digest();
         self.world.with(|inner| {
             checks::at_the_end(
                 inner,
@@ -1062,6 +1064,7 @@ impl Run {
                 &admin,
                 self.source,
                 self.settings.leaderboard_size,
+                seed,
             )
         })
     }

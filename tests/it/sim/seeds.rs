@@ -4,10 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidemark::pipeline::Breakage;
 
+use super::explain;
 use super::run::{FOUND_BY_AUDIT, Lean, cure, run};
 
 /// Seeds of the ordinary test run.
 const SEEDS: u64 = 400;
+/// So many requests are explained in them, and each explanation is compared with the oracle.
+const EXPLAINED_MIN: u64 = 10_000;
+/// In a run of fewer seeds.
+const EXPLAINED_OF_SEED: u64 = 20;
 /// Seeds of each lean that has a test of its own.
 const SEEDS_OF_ONE_LEAN: u64 = 60;
 /// Installations that are cured of a clock that jumped.
@@ -98,11 +103,19 @@ fn healthy_schedules_keep_every_invariant() {
         }
     }
     let seeds = number("TIDEMARK_SIM_SEEDS").unwrap_or(SEEDS);
-    if let Some((seed, _)) =
-        first_failure(seeds, |seed| run(seed, lean_of(seed), None, false).failure)
-    {
+    let explained = AtomicU64::new(0);
+    let of = |seed| {
+        let before = explain::explained();
+        let outcome = run(seed, lean_of(seed), None, false);
+        explained.fetch_add(explain::explained() - before, Ordering::Relaxed);
+        outcome.failure
+    };
+    if let Some((seed, _)) = first_failure(seeds, of) {
         replay(seed);
     }
+    let explained = explained.into_inner();
+    let must = EXPLAINED_MIN.min(seeds * EXPLAINED_OF_SEED);
+    assert!(explained >= must, "only {explained} requests are explained");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use tidemark::gateways::{Format, GatewaySettings, Outcome, read};
 
+use super::adapt;
+use super::adapt_rows::{least, with};
 use super::gateways::{
     LITELLM, NEW_API, OPENMETER, RECEIVED, SUB2API, is_refused, items, one, outcomes, payload,
     shown,
@@ -118,27 +120,29 @@ fn an_export_in_other_names_is_not_an_empty_export() {
     }
 }
 
+/// What gateways and SDKs write where they know nothing.
+const NOTHING: [&str; 10] = [
+    "",
+    " ",
+    "-",
+    "none",
+    "None",
+    "null",
+    "unset",
+    "UNSPECIFIED",
+    "unknown",
+    "N/A",
+];
+
 #[test]
 fn a_word_for_nothing_is_nothing_in_every_format() {
-    let words = [
-        "",
-        " ",
-        "-",
-        "none",
-        "None",
-        "null",
-        "unset",
-        "UNSPECIFIED",
-        "unknown",
-        "N/A",
-    ];
     let row = |fixture: &str, name: &str, with: &str| {
         let all: Vec<Value> = serde_json::from_str(fixture).expect("an array");
         let mut item = all[0].clone();
         item[name] = json!(with);
         item
     };
-    for word in words {
+    for word in NOTHING {
         let model = payload(&[("model", json!(word)), ("model_group", json!("group"))]);
         let is = one(Format::Litellm, &model);
         assert_eq!(is["event"]["data"]["model"], "group", "{word}");
@@ -186,6 +190,63 @@ fn a_word_for_nothing_is_nothing_in_every_format() {
             (Format::LitellmOpenmeter, OPENMETER, "subject"),
         ] {
             is_refused(format, &row(fixture, field, word), "missing_field", field);
+        }
+    }
+}
+
+/// The access logs of Kong, APISIX and Envoy, whose writers have such words too.
+#[test]
+fn a_word_for_nothing_is_nothing_in_every_access_log() {
+    const KONG_MODELS: [&[&str]; 2] = [
+        &["ai", "proxy", "meta", "response_model"],
+        &["ai", "proxy", "meta", "request_model"],
+    ];
+    const APISIX_MODELS: [&[&str]; 2] =
+        [&["llm_summary", "model"], &["llm_summary", "request_model"]];
+    const ENVOY_MODELS: [&[&str]; 2] = [&["gen_ai.response.model"], &["gen_ai.request.model"]];
+    let consumer: &[&str] = &["consumer", "username"];
+    let rows: [(&str, &[&str], &[&str], [&[&str]; 2], &[&str]); 3] = [
+        (
+            "kong",
+            consumer,
+            &["ai", "proxy", "meta", "provider_name"],
+            KONG_MODELS,
+            &["ai", "proxy", "usage", "prompt_tokens"],
+        ),
+        (
+            "apisix",
+            consumer,
+            &["service_id"],
+            APISIX_MODELS,
+            &["llm_summary", "prompt_tokens"],
+        ),
+        (
+            "envoy",
+            &["x-user-id"],
+            &["gen_ai.provider.name"],
+            ENVOY_MODELS,
+            &["gen_ai.usage.input_tokens"],
+        ),
+    ];
+    for word in NOTHING {
+        for (format, user, provider, [first, second], input) in rows {
+            let (settings, least) = least(format);
+            let is = |entry: &Value| {
+                let outcomes = adapt::outcomes(&settings, entry.to_string().as_bytes());
+                adapt::shown(&outcomes)[0].clone()
+            };
+            let entry = with(least, second, Some(json!("model-2")));
+            let refused = is(&with(entry.clone(), user, Some(json!(word))));
+            assert_eq!(refused["refused"][1], "missing_field", "{format} {word}");
+            let said = [provider, first, input]
+                .into_iter()
+                .fold(entry, |entry, path| with(entry, path, Some(json!(word))));
+            let event = is(&said)["event"].clone();
+            assert_eq!(event["subject"], "u", "{format} {word}");
+            let data = &event["data"];
+            assert_eq!(data["model"], "model-2", "{format} {word}");
+            assert_eq!(data["providerId"], Value::Null, "{format} {word}");
+            assert_eq!(data["inputTokens"], Value::Null, "{format} {word}");
         }
     }
 }

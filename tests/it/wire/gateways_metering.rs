@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tidemark::gateways::Format;
 
-use super::gateways::{Changes, LAGO, OPENMETER, RECEIVED, change, one};
+use super::gateways::{Changes, LAGO, OPENMETER, RECEIVED, change, one, outcomes, shown};
 
 #[test]
 fn openmeter_and_lago_are_read_as_litellm_writes_them() {
@@ -220,6 +220,20 @@ fn one_half_of_a_call_is_refused_and_says_what_to_send() {
         assert_eq!((&refused[1], &refused[2]), (&json!(code), &json!(field)));
         let detail = refused[3].as_str().expect("a detail");
         assert!(detail.contains("one event"), "{detail}");
+    }
+    // Also both halves of a call in one body, under one id: CloudEvents takes them for one event.
+    let halves = [input, output].map(|missing| {
+        let mut item = openmeter[0].clone();
+        change(&mut item, &[(missing, Value::Null)]);
+        item
+    });
+    let both = outcomes(
+        Format::LitellmOpenmeter,
+        Value::from(halves.to_vec()).to_string().as_bytes(),
+    );
+    let both = shown(&both);
+    for half in both.as_array().expect("a list") {
+        assert_eq!(half["refused"][1], "missing_field", "{both}");
     }
     // Nothing comes out of embeddings, and a call without usage is a call.
     let embeddings = of(&vec![

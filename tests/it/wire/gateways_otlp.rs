@@ -336,13 +336,27 @@ fn protobuf_becomes_the_same_as_json() {
     let is = read_otlp_protobuf(PROTOBUF, &from).unwrap();
     assert_eq!(is, outcomes(Format::Otlp, OTLP.as_bytes()));
     assert_eq!(items(&read_otlp_protobuf(b"", &from).unwrap()), 0);
-    for broken in [
-        &PROTOBUF[..PROTOBUF.len() - 1],
-        b"no protobuf",
-        OTLP.as_bytes(),
-    ] {
+    for broken in [OTLP.as_bytes(), b"no protobuf"] {
         assert!(read_otlp_protobuf(broken, &from).is_err());
     }
+}
+
+#[test]
+fn a_trace_in_protobuf_that_is_cut_short_is_read_as_far_as_it_is_whole() {
+    let read = |bytes: &[u8]| {
+        let read = read_otlp_protobuf(bytes, &GatewaySettings::default()).expect("spans");
+        (items(&read), shown(&read))
+    };
+    let (count, whole) = read(PROTOBUF);
+    let (cut_count, cut) = read(&PROTOBUF[..PROTOBUF.len() - 1]);
+    // The last span became a refusal.
+    assert_eq!(cut_count, count);
+    let is_refused = |outcome: &&Value| outcome["refused"][1] == "malformed";
+    let refused = |shown: &Value| {
+        let all = shown.as_array().expect("a list").iter();
+        all.filter(is_refused).count()
+    };
+    assert_eq!(refused(&cut), refused(&whole) + 1, "{cut}");
 }
 
 #[test]

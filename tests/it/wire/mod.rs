@@ -20,6 +20,8 @@ mod gateways_litellm_real;
 mod gateways_metering;
 mod gateways_new_api;
 pub mod gateways_otlp;
+mod gateways_otlp_damage;
+mod gateways_otlp_litellm;
 mod gateways_otlp_real;
 mod gateways_otlp_sdks;
 mod gateways_reports;

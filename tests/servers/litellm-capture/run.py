@@ -1,8 +1,11 @@
-"""Runs a real LiteLLM proxy, makes one call of each kind, and writes what its generic_api callback posted.
+"""Runs a real LiteLLM proxy, makes one call of each kind, and writes what its callback posted.
 
-run.py VENV DIR writes one file per call: its name, and a JSON array of the payloads that the call led to.
+run.py VENV DIR writes one file per call: its name, and a JSON array of the payloads of the generic_api callback.
+run.py VENV DIR SDK writes what the otel callback exported instead, in protobuf; SDK has OpenTelemetry's packages. The
+calls of a folder of its own, DIR/MODE, are made for each of the ways in which the callback names its attributes.
 """
 
+import gzip
 import json
 import os
 import pathlib
@@ -24,7 +27,7 @@ QUIET_SECONDS = 4
 
 
 class Capture(BaseHTTPRequestHandler):
-    payloads = []
+    bodies = []
     newest = time.monotonic()
 
     def log_message(self, *_):
@@ -32,9 +35,12 @@ class Capture(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        Capture.payloads.extend(json.loads(body))
+        body = gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body
+        Capture.bodies.append(body)
         Capture.newest = time.monotonic()
-        self.send_response(204)
+        # An exporter of spans sends again what is not answered by 200.
+        self.send_response(200)
+        self.send_header("content-length", "0")
         self.end_headers()
 
 
@@ -51,11 +57,12 @@ def free_port():
 
 
 class Proxy:
-    def __init__(self, venv, upstream, capture):
+    def __init__(self, venv, upstream, capture, callback="tidemark", more=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="litellm-capture-"))
         shutil.copy(HERE.parent / "litellm_auth.py", self.dir)
         config = (HERE / "config.yaml").read_text()
-        config = config.replace("@UPSTREAM@", upstream).replace("@CAPTURE@", capture)
+        for name, value in {"@UPSTREAM@": upstream, "@CAPTURE@": capture, "@CALLBACK@": callback}.items():
+            config = config.replace(name, value)
         (self.dir / "config.yaml").write_text(config)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
@@ -63,7 +70,7 @@ class Proxy:
             os.environ, LITELLM_LOCAL_MODEL_COST_MAP="True", HF_HUB_OFFLINE="1", DEFAULT_BATCH_SIZE="1",
             DEFAULT_FLUSH_INTERVAL_SECONDS="1", LITELLM_MASTER_KEY="sk-0123456789abcdef0123456789abcdef-test",
             OPENAI_API_BASE=f"{upstream}/v1", OPENAI_API_KEY="sk-upstream-SECRET",
-            ANTHROPIC_API_BASE=upstream, ANTHROPIC_API_KEY="sk-upstream-SECRET",
+            ANTHROPIC_API_BASE=upstream, ANTHROPIC_API_KEY="sk-upstream-SECRET", **(more or {}),
         )
         command = [f"{venv}/bin/litellm", "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port),
                    "--telemetry", "False"]
@@ -178,25 +185,39 @@ CALLS = {
 }
 
 
+OTEL_FEW = ["chat", "chat_stream", "chat_anthropic", "messages", "responses", "embeddings", "images", "failure_500"]
+# How the otel callback is set up, and the calls that are made then.
+OTEL_MODES = {
+    "default": ({}, list(CALLS)),
+    # Without the texts of prompts and answers, which also leaves out gen_ai.operation.name.
+    "no_content": ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "NO_CONTENT"}, OTEL_FEW),
+    # With the names of OpenTelemetry's newest conventions.
+    "latest": ({"OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental"}, OTEL_FEW),
+    # LiteLLM's second exporter.
+    "v2": ({"LITELLM_OTEL_V2": "true"}, OTEL_FEW),
+    # A custom_auth that does not hand on the span of the request: then FastAPI's own span is the one around the call.
+    "custom_auth": ({"AUTH_WITHOUT_SPAN": "1"}, ["chat"]),
+    "custom_auth_own_span": ({"AUTH_WITHOUT_SPAN": "1", "USE_OTEL_LITELLM_REQUEST_SPAN": "true"}, ["chat"]),
+}
+
+
 def told():
     """What was posted since the last call, once nothing more comes."""
     Capture.newest = time.monotonic()
     while time.monotonic() - Capture.newest < QUIET_SECONDS:
         time.sleep(0.1)
-    payloads, Capture.payloads = Capture.payloads, []
-    return payloads
+    bodies, Capture.bodies = Capture.bodies, []
+    return bodies
 
 
-def main(venv, target):
-    target = pathlib.Path(target)
-    target.mkdir(parents=True, exist_ok=True)
+def payloads(venv, target):
     upstream = serve(Upstream)
     proxy = Proxy(venv, upstream, serve(Capture))
     try:
         proxy.wait()
         for name, call in CALLS.items():
             status, body = call(proxy)
-            payloads = told()
+            payloads = [payload for body in told() for payload in json.loads(body)]
             print(f"{name}: {status}, {len(payloads)} payloads: {body[:100]!r}", flush=True)
             text = "[\n" + ",\n".join(json.dumps(payload, ensure_ascii=False) for payload in payloads) + "\n]"
             # Ports differ each time and mean nothing.
@@ -204,6 +225,37 @@ def main(venv, target):
             (target / f"{name}.json").write_text(text + "\n")
     finally:
         proxy.stop()
+
+
+def spans(venv, target, sdk, mode):
+    more, calls = OTEL_MODES[mode]
+    target = target / mode
+    target.mkdir(exist_ok=True)
+    collector = serve(Capture)
+    Upstream.polls = 0
+    proxy = Proxy(venv, serve(Upstream), collector, "otel", {
+        "PYTHONPATH": sdk, "OTEL_EXPORTER": "otlp_http", "OTEL_ENDPOINT": collector, "OTEL_BSP_SCHEDULE_DELAY": "1000", **more,
+    })
+    try:
+        proxy.wait()
+        told()
+        for name in calls:
+            status, body = CALLS[name](proxy)
+            bodies = told()
+            print(f"{mode}/{name}: {status}, {len(bodies)} requests: {body[:100]!r}", flush=True)
+            # Messages one behind the other are one message with the lists of all.
+            (target / f"{name}.pb").write_bytes(b"".join(bodies))
+    finally:
+        proxy.stop()
+
+
+def main(venv, target, sdk=None, *modes):
+    target = pathlib.Path(target)
+    target.mkdir(parents=True, exist_ok=True)
+    if sdk is None:
+        return payloads(venv, target)
+    for mode in modes or OTEL_MODES:
+        spans(venv, target, sdk, mode)
 
 
 main(*sys.argv[1:])

@@ -61,6 +61,11 @@ impl Covered {
         }
     }
 
+    /// The first month that it covers, if requests before it are not in it.
+    pub fn begins_in(&self) -> Option<Month> {
+        Some(self.first).filter(|first| *first > FIRST)
+    }
+
     /// A source partition of which nothing is covered has rated requests up to this log time.
     pub fn begin_after(&mut self, log_time: Millis) {
         self.first = self.first.max(first_whole(log_time));

@@ -252,7 +252,7 @@ impl Queries {
             activity: self.activity().await?,
         };
         let verified = Verified {
-            first: (!covered.is_whole).then_some(covered.first),
+            first: covered.begins_in(),
             is_whole: covered.is_whole,
             left_out: covered.missing.clone(),
             ..Verified::default()
@@ -352,6 +352,7 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
             archived.add(row).map_err(|TooManyAccounts| Ended::TooMany)
         };
         let found = self.files.for_each(self.archive, COLUMNS, each).await?;
+        tell(Progress::Archived(read, all));
         if let Some((month, expected, found)) = self.files.first_wrong(&found) {
             let wrong = VerifyError::RowsMissing {
                 month,
@@ -366,7 +367,8 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
 
     async fn compare(&mut self, archived: &ArchivedAccounts) -> Result<(), VerifyError> {
         let db = self.queries.db();
-        let mut differing = BTreeSet::new();
+        // Each with the month of a row that cannot be read, if there is one.
+        let mut differing: BTreeMap<Account, Option<Month>> = BTreeMap::new();
         let mut seen = 0u64;
         let mut has_row = vec![false; archived.iter().len()];
         let awarded = self.bonuses.keys();
@@ -394,33 +396,35 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
                             .differences(&account, &found.rows, known, bonuses)
                             .is_empty();
                     if !is_right {
-                        differing.insert(account);
+                        let unreadable = found.unreadable.first().map(|(month, _)| *month);
+                        differing.insert(account, unreadable);
                     }
                 }
             }
         }
         let known = archived.iter().zip(&has_row);
         let without_row = known.filter(|(_, has_row)| !**has_row);
-        differing.extend(without_row.map(|(known, _)| known.account.clone()));
-        differing.extend(awarded.into_iter().cloned());
+        differing.extend(without_row.map(|(known, _)| (known.account.clone(), None)));
+        differing.extend(awarded.into_iter().map(|account| (account.clone(), None)));
         self.verified.accounts += seen;
-        let differing: Vec<Account> = differing.into_iter().collect();
+        let differing: Vec<(Account, Option<Month>)> = differing.into_iter().collect();
         for some in differing.chunks(LOOKED_AT_MAX) {
             self.look_again(some, archived).await?;
         }
         Ok(())
     }
 
-    /// Looks at accounts again, each as of one moment.
+    /// Looks at accounts again, each as of one moment. With each comes the month of a row that
+    /// cannot be read, if there is one.
     async fn look_again(
         &mut self,
-        accounts: &[Account],
+        accounts: &[(Account, Option<Month>)],
         archived: &ArchivedAccounts,
     ) -> Result<(), VerifyError> {
         let (db, partitions) = (self.queries.db(), self.queries.partitions().posting);
         let mut by_partition: BTreeMap<Partition, Vec<(&Account, SettledAccount)>> =
             BTreeMap::new();
-        for account in accounts {
+        for (account, unreadable) in accounts {
             if self.aside.contains(account) {
                 self.skip(account, "it is set aside (docs/runbook.md)");
                 continue;
@@ -434,7 +438,7 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
                 Err(StoreError::Corrupt { key, what }) => {
                     let difference = Difference {
                         account: account.clone(),
-                        month: self.scope.first,
+                        month: unreadable.unwrap_or(self.scope.first),
                         field: key,
                         stored: what,
                         expected: "a readable row".to_owned(),

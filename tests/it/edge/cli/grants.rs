@@ -362,3 +362,108 @@ fn prices_of_models_come_from_a_public_list() {
     let markup = place.tidemark(&["pricing", "import", "x", "--markup", "1.234"]);
     assert!(markup.err.contains("is not a percentage"), "{}", markup.err);
 }
+
+fn litellm(command: &str) -> std::process::Output {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/litellm");
+    let run = std::process::Command::new(script).arg(command).output();
+    run.expect("the script runs")
+}
+
+/// Fails the test if LiteLLM is missing.
+fn needs_litellm() {
+    if !litellm("ready").status.success() {
+        crate::needs::missing("LiteLLM", "tests/servers/litellm fetch");
+    }
+}
+
+/// Dollars per 1,000 of what costs so much by the one, from its digits: `2.5e-06` is `0.0025`.
+fn per_thousand(digits: &str) -> String {
+    let (mantissa, exponent) = digits.split_once(['e', 'E']).unwrap_or((digits, "0"));
+    let exponent: i32 = exponent.parse().expect("an exponent");
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let zeros = "0".repeat(40);
+    let all = format!("{zeros}{whole}{fraction}{zeros}");
+    let point = i32::try_from(40 + whole.len()).expect("a few digits") + exponent + 3;
+    let (whole, fraction) = all.split_at(usize::try_from(point).expect("not that small"));
+    let (whole, fraction) = (
+        whole.trim_start_matches('0'),
+        fraction.trim_end_matches('0'),
+    );
+    let whole = if whole.is_empty() { "0" } else { whole };
+    match fraction {
+        "" => whole.to_owned(),
+        _ => format!("{whole}.{fraction}"),
+    }
+}
+
+/// The price of a model, wherever it is.
+fn price_of<'v>(value: &'v Value, model: &str) -> Option<&'v Value> {
+    if value["match"] == model {
+        return Some(value);
+    }
+    match value {
+        Value::Array(all) => all.iter().find_map(|value| price_of(value, model)),
+        Value::Object(all) => all.values().find_map(|value| price_of(value, model)),
+        _ => None,
+    }
+}
+
+#[test]
+#[ignore = "needs LiteLLM: .ci/run tools"]
+fn litellms_whole_price_list_is_imported_with_the_digits_that_it_has() {
+    needs_litellm();
+    let path = String::from_utf8(litellm("prices").stdout).expect("a path");
+    let list = std::fs::read_to_string(path.trim()).expect("the list");
+    let place = Place::new();
+    place.write("prices.json", &list);
+    place.tidemark(&["init"]).ok();
+    place.tidemark(&["pricing", "init", "mainnet"]).ok();
+    let import = ["pricing", "import", "prices.json"];
+    let dry = place.tidemark(&[&import[..], &["--dry-run"]].concat()).ok();
+    // What LiteLLM 1.106.2 comes with, counted by another program.
+    for said in [
+        "1739 new, 0 changed, 0 unchanged",
+        "left out: 948 prices of other sellers that differ",
+        "left out: 102 models at no price",
+        "left out: 1029 models not paid by the token, or without a price",
+        "dry run: nothing was published",
+    ] {
+        assert!(dry.contains(said), "{said}: {dry}");
+    }
+    assert!(!dry.contains("cannot be read"), "{dry}");
+    let published = place.tidemark(&[&import[..], &["--yes"]].concat()).ok();
+    assert!(published.contains("1739 models with prices"), "{published}");
+    let shown = place.tidemark(&["pricing", "show", "--json"]).json();
+    let entries: std::collections::BTreeMap<String, Box<serde_json::value::RawValue>> =
+        serde_json::from_str(&list).expect("an object");
+    for model in [
+        "gpt-4o",
+        "gpt-5",
+        "o4-mini",
+        "claude-sonnet-4-5",
+        "text-embedding-3-small",
+        "azure_ai/deepseek-v3.2",
+    ] {
+        let entry: std::collections::BTreeMap<String, Box<serde_json::value::RawValue>> =
+            serde_json::from_str(entries[model].get()).expect("an entry");
+        let name = model.rsplit('/').next().unwrap_or(model);
+        let price = price_of(&shown, name).unwrap_or_else(|| panic!("no price of {name}"));
+        for (field, ours) in [
+            ("input_cost_per_token", "input"),
+            ("output_cost_per_token", "output"),
+            ("cache_read_input_token_cost", "cachedInput"),
+            ("cache_creation_input_token_cost", "cacheWrite"),
+            ("output_cost_per_reasoning_token", "reasoning"),
+        ] {
+            let expected = entry
+                .get(field)
+                .map(|digits| json!(per_thousand(digits.get())));
+            assert_eq!(price.get(ours), expected.as_ref(), "{model} {field}");
+        }
+    }
+    let again = place.tidemark(&[&import[..], &["--yes"]].concat()).ok();
+    assert!(again.contains("nothing was published"), "{again}");
+    let marked_up = [&import[..], &["--markup", "20", "--dry-run"]].concat();
+    let marked_up = place.tidemark(&marked_up).ok();
+    assert!(marked_up.contains("\n0 new, "), "{marked_up}");
+}

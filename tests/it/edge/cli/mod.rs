@@ -30,6 +30,7 @@ mod reversals;
 mod set_aside;
 mod signups;
 mod stopping;
+mod verify;
 
 use std::fs::File;
 use std::io::{Read, Write as _};

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::{Place, chat};
 
 /// What a terminal shows of a command whose stdout goes into a file.
-fn on_a_terminal(place: &Place, args: &[&str]) -> (Option<i32>, String) {
+pub(super) fn on_a_terminal(place: &Place, args: &[&str]) -> (Option<i32>, String) {
     if Command::new("script").arg("--version").output().is_err() {
         crate::needs::missing("script", "Debian: apt install bsdutils");
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Place, chat};
 
 /// A reversal of a plain event, as a gateway sends it.
-fn reversal(id: &str, of: &Value) -> Value {
+pub(super) fn reversal(id: &str, of: &Value) -> Value {
     json!({
         "specversion": "1.0", "type": "tidemark.reversal.v1", "source": "gw", "id": id, "subject": of["userId"],
         "data": {"source": "plain", "id": of["requestId"], "time": of["timestamp"]},

@@ -52,9 +52,10 @@ async fn a_user_asks_why_and_an_admin_reads_it_and_reverses_the_request() {
             ..Look::DESK
         })
         .await;
-    admin
-        .signs_in(&up.url("/signin"), &up.key("admin:write"))
-        .await;
+    let key = up.key("admin:write");
+    // `tmk_ID_SECRET`; the name is that of every key here.
+    let who = format!("key {} (browser)", key.split('_').nth(1).unwrap());
+    admin.signs_in(&up.url("/signin"), &key).await;
     admin.open(&up.url("/admin/request")).await;
     for (field, value) in [("#user", "ann"), ("#source", "plain"), ("#id", "r-1")] {
         admin.type_into(field, value).await;
@@ -90,6 +91,7 @@ async fn a_user_asks_why_and_an_admin_reads_it_and_reverses_the_request() {
         admin.text().await.contains("It took back:").then_some(())
     })
     .await;
+    admin.sees(&format!("Reversed by {who} at ")).await;
     admin.keep("request-reversed").await;
 
     // Everybody's month falls by exactly that.
@@ -104,9 +106,13 @@ async fn a_user_asks_why_and_an_admin_reads_it_and_reverses_the_request() {
     assert_eq!(month("user", "ann")["reversed"], 1);
     ann.open(&up.url(&ann.path().await)).await;
     ann.sees("Reason: the answer was cut off.").await;
+    // The trail shows who it was: the newest entry is of that key, of nobody else's.
     admin.open(&up.url("/admin/audit")).await;
-    admin.sees("requests.reverse").await;
-    admin.sees("the answer was cut off").await;
+    let newest = admin.text_of("main tbody tr:first-child").await;
+    for part in ["requests.reverse", &who, "the answer was cut off"] {
+        assert!(newest.contains(part), "{part}: {newest}");
+    }
+    admin.keep("request-audit").await;
 
     // Sending the event again changes nothing.
     up.send(&[asked_about]);
