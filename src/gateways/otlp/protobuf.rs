@@ -505,7 +505,7 @@ fn field<'a>(message: &mut &'a [u8]) -> Result<(u32, Wire<'a>), End<'a>> {
             let length = usize::try_from(length).unwrap_or(usize::MAX);
             let (bytes, rest) = message
                 .split_at_checked(length)
-                .ok_or(End::Cut(tag, *message))?;
+                .ok_or(End::Cut(tag, message))?;
             *message = rest;
             Wire::Bytes(bytes)
         }
