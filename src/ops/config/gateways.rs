@@ -26,10 +26,11 @@ const CACHED_TOKENS_BY_PROVIDER: [(&str, Option<CachedTokens>); 3] = [
 /// How to read what gateways post in formats of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewaySettings {
-    /// Where the user stands in a LiteLLM payload (`generic_api`), and in a span of its `otel`
-    /// callback: the first place that holds an account's id counts. By default the user to whom the LiteLLM key belongs. The customer whom
-    /// a request names (`user` in its body, `end_user` in the payload) is only for operators who
-    /// hold all keys themselves: whoever holds a key can name anybody there.
+    /// Where the user is in a LiteLLM payload (`generic_api`), and in a span of its `otel` callback:
+    /// the first place that holds an account's id counts. By default the user to whom the LiteLLM
+    /// key belongs. The customer whom a request names (`user` in its body, `end_user` in the
+    /// payload) is only for operators who hold all keys themselves: whoever holds a key can name
+    /// anybody there.
     pub litellm_user: Vec<String>,
     /// The user's attributes of a span, or of its resource.
     pub otlp_user: Vec<String>,
