@@ -30,7 +30,7 @@ use crate::store::referrals::{self, StoredLink};
 const RECENT_MS: i64 = 10 * MINUTE_MS;
 /// How many entries are read back at the start at the least, whatever their time.
 const RECENT_ENTRIES_MIN: u64 = 256;
-/// How many entries are read at a time in search of a link.
+/// How many entries are read at a time: an import may have left very many.
 const FEED_PAGE: u64 = 1_000;
 /// How often rules that the feed does not count are read again before the task halts.
 const APART_READINGS_MAX: u32 = 8;
@@ -225,32 +225,38 @@ impl Follower {
         if head == self.followed {
             return Ok(());
         }
-        for entry in persist(ctx, || control::entries(&*ctx.db, self.followed, head)).await? {
-            match entry.change {
-                Change::Link { referee, chain } => {
-                    let chain = Chain {
-                        number: entry.number,
-                        accounts: chain.into(),
-                    };
-                    self.chains.follow(entry.written_at, referee, chain);
-                }
-                // Says where claims go, not what a request is worth.
-                Change::Wallet { .. } => {}
-                Change::Rules(changes) => {
-                    if matches!(kinds, EntryKinds::All) {
-                        self.rules
-                            .apply(entry.number, &changes)
-                            .map_err(|faults| unreadable(entry.number, &faults))?;
-                    }
-                }
+        while self.followed < head {
+            let after = self.followed;
+            let up_to = head.min(Control(after.0 + FEED_PAGE));
+            for entry in persist(ctx, || control::entries(&*ctx.db, after, up_to)).await? {
+                self.take_entry(entry, kinds)?;
             }
+            self.followed = up_to;
         }
-        self.followed = head;
         if let Some(newest) = self.rules.newest(head) {
             let version = i64::try_from(newest.0).unwrap_or(i64::MAX);
             ctx.metrics.rules_version.set(version);
         }
         self.chains.forget_recent(ctx.clock.now().plus(-RECENT_MS));
+        Ok(())
+    }
+
+    fn take_entry(&mut self, entry: control::Entry, kinds: EntryKinds) -> Result<(), Failure> {
+        match entry.change {
+            Change::Link { referee, chain } => {
+                let chain = Chain {
+                    number: entry.number,
+                    accounts: chain.into(),
+                };
+                self.chains.follow(entry.written_at, referee, chain);
+            }
+            Change::Rules(changes) if matches!(kinds, EntryKinds::All) => {
+                let applied = self.rules.apply(entry.number, &changes);
+                applied.map_err(|faults| unreadable(entry.number, &faults))?;
+            }
+            // A wallet says where claims go, not what a request is worth.
+            Change::Rules(_) | Change::Wallet { .. } => {}
+        }
         Ok(())
     }
 
