@@ -41,7 +41,7 @@ const SCOPE: &str = "litellm";
 pub(super) const CALL_ID: &str = "litellm.call_id";
 /// Where the call type is: the later ones have it in some modes only.
 const CALL_TYPES: [&str; 3] = [
-    "litellm.call_type",
+    names::LITELLM_CALL_TYPE,
     "llm.request.type",
     "gen_ai.operation.name",
 ];

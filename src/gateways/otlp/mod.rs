@@ -35,7 +35,7 @@ use serde::de::IgnoredAny;
 
 use self::attributes::{WantedAttributes, attributes, attributes_in};
 use self::links::{Link, Links};
-use self::names::{COUNTS, OPERATIONS, SUMMING_SCOPES};
+use self::names::{COUNTS, LITELLM_CALL_TYPE, OPERATIONS, SUMMING_SCOPES};
 
 use self::span::Span;
 use super::calls::Reports;
@@ -284,7 +284,8 @@ impl<'u> Spans<'u> {
         }
         let names = |names: &[&str]| names.iter().any(|name| text.contains(name));
         let may_have_escapes = text.contains("\\u");
-        if !text.starts_with('{') || names(&OPERATIONS) || names(&COUNTS) || may_have_escapes {
+        let is_named = names(&OPERATIONS) || names(&[LITELLM_CALL_TYPE]);
+        if !text.starts_with('{') || is_named || names(&COUNTS) || may_have_escapes {
             let span = SpanText {
                 text,
                 is_repaired,

@@ -24,6 +24,9 @@ pub(super) const OPERATIONS: [&str; 3] = [
     "llm.request.type",
     "ai.operationId",
 ];
+/// Where LiteLLM says which call a span is about. Some of its spans have neither an operation nor
+/// counts.
+pub(super) const LITELLM_CALL_TYPE: &str = "litellm.call_type";
 /// What begins the names of token counts, also in conventions that are not read here.
 pub(super) const COUNTS: [&str; 2] = ["gen_ai.usage.", "llm.token_count."];
 /// What answered before what was asked for, since that is what was served.

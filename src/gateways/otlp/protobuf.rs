@@ -21,7 +21,7 @@ use serde_json::{Map, Number, Value, json};
 
 use super::attributes::{WantedAttributes, attributes};
 use super::links::Link;
-use super::names::{COUNTS, OPERATIONS};
+use super::names::{COUNTS, LITELLM_CALL_TYPE, OPERATIONS};
 use super::{Scope, SpanText, Spans, Surroundings, fields};
 use crate::gateways::fields::Fields;
 use crate::gateways::json::{SCALAR_BYTES_MAX, repaired};
@@ -117,7 +117,8 @@ fn span(
     spans: &mut Spans<'_>,
 ) -> Result<(), BodyError> {
     let has_counts = names(message, &COUNTS);
-    if !has_counts && !names(message, &OPERATIONS) {
+    let is_named = names(message, &OPERATIONS) || names(message, &[LITELLM_CALL_TYPE]);
+    if !has_counts && !is_named {
         return match link(message) {
             Ok(link) => {
                 spans.pass_over(link);

@@ -219,8 +219,12 @@ impl<'a> Span<'a> {
     }
 
     /// The id of the response, if a provider gave it: LiteLLM writes its own id of the call where
-    /// it has none, and that a client may choose.
+    /// it has none, and that a client may choose. An answer from LiteLLM's cache has the id of the
+    /// call that filled it, which may be in the same trace.
     fn given_response_id(&self) -> Option<Cow<'a, str>> {
+        if self.is_litellm && litellm::is_cache_hit(&self.attributes) {
+            return None;
+        }
         let id = self.attributes.text(RESPONSE_ID).ok().flatten()?;
         let call = self.attributes.text(litellm::CALL_ID).ok().flatten();
         (call.as_ref() != Some(&id)).then_some(id)

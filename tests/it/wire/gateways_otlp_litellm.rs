@@ -328,6 +328,26 @@ fn an_attribute_of_litellms_means_this() {
             assert_eq!(event["data"]["endpoint"], endpoint, "{name} {call}");
         }
     }
+    // The call type may be all that tells a call from other spans.
+    let only = [
+        ("gen_ai.operation.name", Value::Null),
+        ("gen_ai.usage.input_tokens", Value::Null),
+        ("gen_ai.usage.output_tokens", Value::Null),
+        ("litellm.call_type", json!("aembedding")),
+    ];
+    assert_eq!(event(&only)["data"]["endpoint"], "/v1/embeddings");
+    // What LiteLLM's cache answers has the id of the call that filled it.
+    let response = ("gen_ai.response.id", json!("chatcmpl-0123456789abcdef"));
+    let hit = [
+        response.clone(),
+        ("hidden_params", json!(r#"{"cache_key": "k"}"#)),
+    ];
+    let (called, hit) = (event(&[response]), event(&hit));
+    assert_ne!(called["id"], hit["id"]);
+    assert_eq!(
+        hit["id"],
+        "5b8efff798038103d269b633813fc60c/eee19b7ec3c1b174"
+    );
     // The newest conventions call all of them chat.
     let drawn = [
         ("gen_ai.operation.name", json!("chat")),
