@@ -13,8 +13,8 @@ use crate::ops::config::Config;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
-/// The status of a process that is not ready; a listener for metrics alone may have no such route.
-const UNAVAILABLE: u16 = 503;
+/// The status of a listener for metrics alone, which has no such route.
+const NO_SUCH_ROUTE: u16 = 404;
 /// The code of a worker whose topics are not all there. It takes no events anyway.
 const MISSING: &str = "missing";
 
@@ -87,7 +87,8 @@ pub fn of_address(address: &str) -> Option<Refusal> {
 /// trouble.
 fn refused(ready: &Answer) -> Option<Refusal> {
     let Problem { code, detail, .. } = ready.problem();
-    if ready.status != UNAVAILABLE || code == NOT_READY {
+    let is_well = (200..300).contains(&ready.status) || ready.status == NO_SUCH_ROUTE;
+    if is_well || code == NOT_READY {
         return None;
     }
     let (status, detail) = (ready.status, detail.trim_end_matches('.'));

@@ -1,7 +1,8 @@
 //! `tidemark wait`: returns when everything that was appended before it can be seen.
 //!
-//! What keeps it from that, and what is wrong although it can be seen, is what `doctor` finds: the
-//! same checks, the same sentences.
+//! What keeps it from that, and what is wrong with new events although it can be seen, is what
+//! `doctor` finds: the same checks, the same sentences. What `doctor` finds besides, of audits,
+//! closes and protection, keeps nothing from being seen.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -58,14 +58,20 @@ pub async fn blind(
     findings: &mut Findings,
 ) -> Done<bool> {
     processes::look(addresses, findings).await?;
-    if config.is_cluster() {
-        return outages::blind(config, findings).await;
+    let is_explained = match config.is_cluster() {
+        true => outages::blind(config, findings).await?,
+        false => outages::told_by_up(config, findings).await,
+    };
+    if findings.is_empty() {
+        return Ok(is_explained);
     }
-    let is_explained = outages::told_by_up(config, findings).await;
-    if let Failure::Failed(why) = why {
-        findings.follows(&Cause::UpSilent, format!("Here: {why}."));
+    // What was found need not be why.
+    if let Failure::Failed(why) = why
+        && !findings.follows(&Cause::UpSilent, format!("Here: {why}."))
+    {
+        findings.note(format!("Some checks could not run: {why}."));
     }
-    Ok(is_explained || !findings.is_empty())
+    Ok(true)
 }
 
 /// What was found is told, also if something kept the rest from being looked at.

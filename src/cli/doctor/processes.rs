@@ -17,7 +17,11 @@ pub async fn look(addresses: &[String], findings: &mut Findings) -> Done {
     let reading = Reading::take(&Targets::named(addresses)?).await?;
     for trouble in outages(&reading).into_iter().chain(troubles(&reading)) {
         let what = format!("A process says: {}.", trouble.text);
-        findings.fault(Cause::Reported(trouble.code), what);
+        let cause = Cause::Reported(trouble.code);
+        // Another process says it, or it is another trouble of that kind.
+        if !findings.follows(&cause, what.clone()) {
+            findings.fault(cause, what);
+        }
     }
     for (address, told) in &reading.told {
         let what = match (told, reading.refusals.get(address)) {

@@ -51,13 +51,18 @@ pub fn all_three_say(site: &Site, processes: &[&str], trouble: &Trouble<'_>) {
         let (code, all) = run([&["top", "--once"][..], processes].concat());
         code == Some(trouble.top_code) && trouble.top.iter().all(|text| all.contains(text))
     });
+    // They read the log, which may be behind the processes' own counts for a moment.
     for args in [&["doctor"][..], &["wait", "--timeout", "2s"]] {
-        let (code, all) = run([args, processes].concat());
-        assert_eq!(code, Some(1), "{args:?} on {said}: {all}");
-        for text in [said, cure] {
-            assert!(all.contains(text), "{args:?} without {text}: {all}");
-        }
-        assert!(!all.contains("All is well"), "{args:?} on {said}: {all}");
+        let args = [args, processes].concat();
+        until(NOTICED_WITHIN, &format!("{args:?} says: {said}"), || {
+            let (code, all) = run(args.clone());
+            let has_all = [said, cure].iter().all(|text| all.contains(**text));
+            let is_told = code == Some(1) && has_all && !all.contains("All is well");
+            if !is_told {
+                eprintln!("{args:?} on {said}, exit code {code:?}: {all}");
+            }
+            is_told
+        });
     }
 }
 

@@ -90,6 +90,7 @@ fn posting_that_is_taken_over_behind_a_backlog_tells_how_old_it_is() {
     // It is not late yet, but it is said.
     let said = site.try_run(&["doctor"]).stdout;
     assert!(said.contains("waiting to be posted"), "{said}");
+    assert!(!said.contains("0 posting blocks waiting"), "{said}");
     proxy.set(Mode::Works);
     site.run(&["wait", "--timeout", "60s"]);
     let statement = site.run(&["statement", "user", "ada", "--json"]);
