@@ -7,7 +7,7 @@
 //! - one item per entry, under its zero-padded number.
 //!
 //! An entry is written in one transaction with the head's move from `n` to `n + 1` and with the row
-//! that it is about. The entry's own key makes each number a register that is written once: after a
+//! that it is about; an import writes several, and moves the head by as many. The entry's own key makes each number a register that is written once: after a
 //! lost answer, whose token stands in entry `n + 1` tells whether the transaction happened or did
 //! not; while the head still says `n` it may be tried again as it was, because of two attempts at
 //! the same number only one can win.

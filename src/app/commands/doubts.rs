@@ -99,7 +99,14 @@ pub fn key_of_undo(key: &str) -> String {
     /// Ids have 128 bytes.
     const KEPT_BYTES: usize = 120;
     match key.len() <= KEPT_BYTES {
-        true => format!("undo-{key}"),
-        false => format!("undo-{:032x}", xxhash_rust::xxh3::xxh3_128(key.as_bytes())),
+        true => format!("{UNDO}{key}"),
+        false => format!("{UNDO}{:032x}", xxhash_rust::xxh3::xxh3_128(key.as_bytes())),
     }
 }
+
+/// Whether a key is one of [`key_of_undo`].
+pub fn is_key_of_undo(key: &str) -> bool {
+    key.starts_with(UNDO)
+}
+
+const UNDO: &str = "undo-";

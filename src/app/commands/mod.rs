@@ -28,7 +28,7 @@ mod wallets;
 pub use adjustments::{Adjusted, NewAdjustment};
 pub use badges::{badge_id, not_granted};
 pub use credits::{Booked, CreditError, NewCredit};
-pub use doubts::{Doubt, key_of_undo, reason_of_undo};
+pub use doubts::{Doubt, is_key_of_undo, key_of_undo, reason_of_undo};
 pub use keys::{MadeKey, may_grant};
 pub use referrals::{Imported, LINKS_MAX, Link, NewLink, NewSignup, Referrer, Repeat, SignUpError};
 pub use resume::Resumed;

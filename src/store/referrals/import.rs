@@ -16,10 +16,12 @@ use crate::domain::referral::SignupRefusal;
 use crate::domain::time::Millis;
 use crate::store::conditional::{Attempts, WriteOutcome};
 use crate::store::control;
-use crate::store::db::{Db, StoreError, Write};
+use crate::store::db::{Db, StoreError, TRANSACTION_ITEMS_MAX, Write};
 
 /// Most links at a time. A transaction takes a hundred writes: seven for each of them, and one.
 pub const LINKS_MAX: usize = 14;
+
+const _: () = assert!(7 * LINKS_MAX < TRANSACTION_ITEMS_MAX);
 
 /// Who was referred, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -284,7 +284,7 @@ async fn requests_that_came_late_are_told_apart_from_those_of_the_days() {
         &page,
         &[
             "4 requests",
-            "2 of them arrived late, for months that had already closed",
+            "2 requests arrived late, for months that had already closed",
         ],
     );
     let page = text(&jar.get(&stand, "/users/alice?month=2027-01").await);

@@ -13,7 +13,9 @@ use super::super::words::{account_path, encoded, headline, instant, kind_word, n
 use super::super::{Pages, redirect};
 use super::credits::EARLIER;
 use super::{PageQuery, coded, page_of, refusal, spaces_note, unknown_note, writes};
-use crate::app::commands::{Adjusted, Doubt, NewAdjustment, key_of_undo, reason_of_undo};
+use crate::app::commands::{
+    Adjusted, Doubt, NewAdjustment, is_key_of_undo, key_of_undo, reason_of_undo,
+};
 use crate::app::queries::AwardInfo;
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
@@ -142,10 +144,10 @@ fn form(visitor: &Visitor, of: &Account, sent: &Sent) -> Markup {
                 (token(visitor))
                 (hidden(of, &sent.name()))
                 label for="points" { "Points" }
-                input #points name="points" inputmode="decimal" required value=(sent.points) autocomplete="off" aria-describedby="points-help";
+                input #points name="points" inputmode="decimal" required readonly[is_key_of_undo(&sent.once)] value=(sent.points) autocomplete="off" aria-describedby="points-help";
                 p #points-help .help { "For example 25 or -0.5. Booked in the bonus of this month." }
                 label for="reason" { "Why" }
-                input #reason name="reason" required maxlength=(REASON_CHARS_MAX) value=(sent.reason) autocomplete="off";
+                input #reason name="reason" required readonly[is_key_of_undo(&sent.once)] maxlength=(REASON_CHARS_MAX) value=(sent.reason) autocomplete="off";
                 p .actions { button type="submit" { "Adjust" } }
             }
         }

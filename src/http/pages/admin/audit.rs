@@ -14,12 +14,14 @@ use super::super::words::{encoded, instant, number};
 use super::{PageQuery, page_of};
 use crate::app::queries::{AuditEntry, AuditFilter};
 use crate::domain::ids::check_id;
-use crate::domain::time::Day;
+use crate::domain::time::{Day, Millis};
 use crate::http::problem::Problem;
 
 const PATH: &str = "/admin/audit";
 /// Entries of a page.
 const ENTRIES: usize = 30;
+/// 10000-01-01.
+const YEAR_10_000: Millis = Millis(253_402_300_800_000);
 
 /// Longest detail that is shown at once.
 const DETAIL_BYTES_MAX: usize = 200;
@@ -61,7 +63,10 @@ impl AuditQuery {
             subject: text(&self.subject),
             action: text(&self.action),
             from: from.map(Day::start),
-            until: to.map(|day| day.next().start()),
+            // Texts of instants are compared, and those of later years have a digit more.
+            until: to
+                .map(|day| day.next().start())
+                .filter(|until| *until < YEAR_10_000),
         })
     }
 

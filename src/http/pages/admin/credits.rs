@@ -7,13 +7,16 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
 
 use super::super::frame::{self, token};
 use super::super::visitor::{Form, Visitor};
 use super::super::words::{account_path, encoded, headline, instant, number};
 use super::super::{Pages, redirect};
 use super::{PageQuery, coded, page_of, spaces_note, unknown_note, writes};
-use crate::app::commands::{CreditError, Doubt, NewCredit, key_of_undo, reason_of_undo};
+use crate::app::commands::{
+    CreditError, Doubt, NewCredit, is_key_of_undo, key_of_undo, reason_of_undo,
+};
 use crate::app::queries::{CreditLine, Credits, QueryError};
 use crate::domain::amount::Money;
 use crate::domain::ids::{Account, AccountKind};
@@ -190,10 +193,10 @@ fn add_form(visitor: &Visitor, user: &Account, sent: &Sent) -> Markup {
                 // Sent twice it counts once.
                 input type="hidden" name="once" value=(sent.name());
                 label for="amount" { "USD" }
-                input #amount name="amount" inputmode="decimal" required value=(sent.amount) autocomplete="off" aria-describedby="amount-help";
+                input #amount name="amount" inputmode="decimal" required readonly[is_key_of_undo(&sent.once)] value=(sent.amount) autocomplete="off" aria-describedby="amount-help";
                 p #amount-help .help { "Such as 25 or 0.5, at most 1,000,000. A negative amount takes credit back." }
                 label for="reason" { "Why" }
-                input #reason name="reason" required maxlength=(REASON_CHARS_MAX) value=(sent.reason) autocomplete="off" aria-describedby="reason-help";
+                input #reason name="reason" required readonly[is_key_of_undo(&sent.once)] maxlength=(REASON_CHARS_MAX) value=(sent.reason) autocomplete="off" aria-describedby="reason-help";
                 p #reason-help .help { "The user sees it too." }
                 p .actions { button type="submit" { "Add" } }
             }
@@ -238,7 +241,9 @@ fn ledger(visitor: &Visitor, user: &Account, credits: &Credits) -> Markup {
 /// The counter-entry of an entry, if there is one.
 fn undone_by<'c>(credits: &'c Credits, entry: &CreditLine) -> Option<&'c CreditLine> {
     let key = key_of_undo(&entry.key);
-    credits.entries.iter().find(|other| other.key == key)
+    let amount = Money::ZERO.minus(entry.amount);
+    let mut entries = credits.entries.iter();
+    entries.find(|other| other.key == key && other.amount == amount)
 }
 
 fn undo_link(visitor: &Visitor, user: &Account, credits: &Credits, entry: &CreditLine) -> Markup {
@@ -369,12 +374,14 @@ pub(in super::super) async fn add(
         once: key.clone(),
         ..sent
     };
+    // The question and the booking share the time: what is cut off has to be told as unsure here.
     let within = pages.answer_within(&Method::POST).saturating_sub(EARLIER);
+    let until = Instant::now() + within;
     if form.text("confirmed") != "yes" {
         if let Err(error) = new.check() {
             return refused(&pages, &visitor, &user, sent, &in_words(&error)).await;
         }
-        let asked = tokio::time::timeout(within, question(&pages, &visitor, &user, amount, &sent));
+        let asked = timeout_at(until, question(&pages, &visitor, &user, amount, &sent));
         match asked.await {
             Ok(Ok(None)) => (),
             Ok(Ok(Some(body))) => {
@@ -389,7 +396,7 @@ pub(in super::super) async fn add(
         }
     }
     let booked = pages.service.commands.add_credit(new);
-    let error = match tokio::time::timeout(within, booked).await {
+    let error = match timeout_at(until, booked).await {
         Ok(Ok(booked)) => {
             let done = if booked.before.is_some() {
                 "before"

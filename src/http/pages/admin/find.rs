@@ -89,7 +89,7 @@ pub(in super::super) async fn show(
         let without = pages.service.queries.search(trimmed).await?;
         found.accounts.extend(without.accounts);
         found.code = found.code.or(without.code);
-        found.keys = without.keys;
+        (found.keys, found.further_keys) = (without.keys, without.further_keys);
     }
     if let ([only], None, []) = (&found.accounts[..], &found.code, &found.keys[..])
         && only.id == text
