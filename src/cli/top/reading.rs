@@ -1,6 +1,8 @@
 //! What the processes tell: their metrics, in Prometheus' text format.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::Agent;
@@ -66,7 +68,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Asks all of them.
+    /// Asks all of them, at the same time.
     pub async fn take(asked: &Targets) -> Done<Reading> {
         let addresses = asked.addresses();
         let ask = move || {
@@ -86,7 +88,17 @@ impl Reading {
                 }
                 Err(name) => (name, Err("it is not running".to_owned()), None),
             };
-            addresses.into_iter().map(ask).collect::<Vec<_>>()
+            // At once: several that hang must not add up.
+            let ask = &ask;
+            std::thread::scope(|scope| {
+                let threads = addresses.into_iter();
+                let threads = threads.map(|address| scope.spawn(move || ask(address)));
+                let threads: Vec<_> = threads.collect();
+                let answers = threads.into_iter().map(ScopedJoinHandle::join);
+                let answers =
+                    answers.map(|answer| answer.unwrap_or_else(|panic| resume_unwind(panic)));
+                answers.collect::<Vec<_>>()
+            })
         };
         let asked = tokio::task::spawn_blocking(ask).await;
         let (mut told, mut clocks) = (BTreeMap::new(), BTreeMap::new());
@@ -166,4 +178,44 @@ fn metrics(agent: &Agent, address: &str) -> Result<(Vec<Sample>, Option<f64>), u
     });
     let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
     Ok((read(&body.read_to_string()?), ahead))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::sync::{Arc, Barrier};
+
+    use super::*;
+
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+    /// Each process tells its metrics only once the other one was asked, too.
+    #[tokio::test]
+    async fn processes_are_asked_at_the_same_time() {
+        let asked = Arc::new(Barrier::new(2));
+        let process = |_| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let asked = asked.clone();
+            std::thread::spawn(move || {
+                for is_metrics in [true, false] {
+                    let (stream, _) = listener.accept().unwrap();
+                    let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                    lines.take_while(|line| !line.is_empty()).for_each(drop);
+                    if is_metrics {
+                        asked.wait();
+                    }
+                    (&stream).write_all(ANSWER).unwrap();
+                }
+            });
+            address
+        };
+        let addresses: Vec<String> = (0..2).map(process).collect();
+        let targets = Targets::named(&addresses).unwrap();
+        let reading = Reading::take(&targets).await.unwrap();
+        for (address, told) in &reading.told {
+            assert!(told.is_ok(), "{address}: {told:?}");
+        }
+    }
 }
