@@ -31,7 +31,8 @@ impl fmt::Display for Doubt {
         match self {
             Doubt::UnknownAccount(account) => write!(
                 f,
-                "there is no {} “{}” yet: no usage, no code, no credits, no key",
+                "there is no {} “{}” yet: no usage, no points, no referrals, no credits, no wallet, no \
+                 key",
                 account.kind,
                 account.id()
             ),

@@ -9,7 +9,7 @@ use crate::domain::ids::{Account, AccountKind};
 use crate::store::accounts::{HeadNow, head_now};
 use crate::store::db::StoreError;
 use crate::store::keys::KeyText;
-use crate::store::{credits, keys, referrals};
+use crate::store::{awards, credits, keys, referrals, wallets};
 
 /// Most keys that are shown.
 const KEYS_MAX: usize = 50;
@@ -24,8 +24,14 @@ pub enum AccountTrace {
     Link,
     /// It has a referral code.
     Code,
+    /// It referred another account.
+    Referees,
+    /// It was granted an award, or an adjustment.
+    Awards,
     /// Credit was added for it.
     Credits,
+    /// It has linked a wallet, or had.
+    Wallet,
     /// There is an API key for it, which may be revoked.
     Key,
 }
@@ -100,13 +106,21 @@ impl Queries {
             referrals::code_of(db, account),
             credits,
         )?;
+        let (referees, (awards, _), wallet) = futures::try_join!(
+            referrals::referees(db, account, 1),
+            awards::some_awards_of(db, account, 1),
+            wallets::wallet_of(db, account),
+        )?;
         let scope = Scope::Account(account.clone());
         let has_key = keys.iter().any(|key| key.scopes.contains(&scope));
         let traces = [
             (AccountTrace::Row, row),
             (AccountTrace::Link, link.is_some()),
             (AccountTrace::Code, code.is_some()),
+            (AccountTrace::Referees, !referees.links.is_empty()),
+            (AccountTrace::Awards, !awards.is_empty()),
             (AccountTrace::Credits, credits.entries > 0),
+            (AccountTrace::Wallet, wallet.is_some()),
             (AccountTrace::Key, has_key),
         ];
         let found = traces.into_iter().filter(|(_, is_there)| *is_there);

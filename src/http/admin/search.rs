@@ -27,8 +27,9 @@ pub(super) struct SearchQuery {
 
 /// Looks for accounts, referral codes and API keys.
 ///
-/// An account exists once it has usage, points, a referrer, a code, credits or a key. A single
-/// request is found by its user and id: `GET /api/admin/requests/{userId}`.
+/// An account exists once it has usage, points, a referrer or referees, a code, awards, credits, a
+/// wallet or a key. A single request is found by its user and id: `GET
+/// /api/admin/requests/{userId}`.
 #[utoipa::path(get, path = "/api/admin/search", tag = "admin", security(("key" = ["admin:read"])), params(SearchQuery),
     responses((status = 200, description = "What was found.", body = SearchResult)))]
 pub(super) async fn search(

@@ -143,7 +143,7 @@ fn nothing(text: &str) -> Markup {
         section .card aria-label="Nothing found" {
             p .empty { "Nothing found: no account" @if !text.is_empty() { " “" (text) "”" } ", no referral code and no API key." }
             p .help {
-                "An account exists once it has usage, points, a referrer, a code, credits or a key. "
+                "An account exists once it has usage, points, a referrer or referees, a code, awards, credits, a wallet or a key. "
                 "Ids must match exactly, including upper and lower case."
             }
         }
@@ -190,7 +190,10 @@ fn known_by(traces: &[AccountTrace]) -> String {
             AccountTrace::Row => "has usage or points",
             AccountTrace::Link => "was referred",
             AccountTrace::Code => "has a code",
+            AccountTrace::Referees => "referred others",
+            AccountTrace::Awards => "has awards",
             AccountTrace::Credits => "has credits",
+            AccountTrace::Wallet => "has a wallet",
             AccountTrace::Key => "has a key",
         })
         .collect();
@@ -222,7 +225,7 @@ pub(in super::super) fn no_such_account(visitor: &Visitor, account: &Account) ->
         section .card aria-label="No such account" {
             p { "There is no " (word) " “" (account.id()) "”." }
             p .help {
-                "An account exists once it has usage, points, a referrer, a code, credits or a key. "
+                "An account exists once it has usage, points, a referrer or referees, a code, awards, credits, a wallet or a key. "
                 "Ids must match exactly, including upper and lower case."
             }
             p {

@@ -246,7 +246,7 @@ fn where_spaces(id: &str) -> &'static str {
 /// A note where nothing is known of an account: its id is probably mistyped.
 fn unknown_note(account: &Account) -> Markup {
     html! {
-        p .note { "There is no " (account.kind) " “" (account.id()) "” yet: no usage, no code, no credits, no key." }
+        p .note { "There is no " (account.kind) " “" (account.id()) "” yet: no usage, no points, no referrals, no credits, no wallet, no key." }
     }
 }
 
