@@ -400,6 +400,12 @@ impl Books {
         }
     }
 
+    /// How many events have a usage row or are rejected. The log may hold other records, such as those
+    /// that tell the time of an idle partition.
+    pub fn events(&self) -> usize {
+        self.rows.len() + self.rejects.len()
+    }
+
     pub fn summary(&self) -> String {
         let statements = self
             .pages

@@ -82,7 +82,7 @@ fn doctor_top_and_wait_say_the_same_of_an_up_in_trouble() {
         top_code: 1,
     };
     all_three_say(&site, &[], &bare);
-    assert_eq!(sums_equal_the_oracle(&site).records.len(), 188);
+    assert_eq!(sums_equal_the_oracle(&site).events(), 188);
 
     up.signal("STOP");
     let stuck = Trouble {
@@ -180,7 +180,7 @@ fn doctor_top_and_wait_say_the_same_of_a_cluster_in_trouble() {
     broker.thaw();
     all_three_are_content(&site, &processes);
     let books = sums_equal_the_oracle(&site);
-    assert_eq!(books.records.len(), 100);
+    assert_eq!(books.events(), 100);
 
     let topic = format!("{}usage.events", cluster.prefix);
     let mut config = rdkafka::ClientConfig::new();

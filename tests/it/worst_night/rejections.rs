@@ -70,7 +70,7 @@ fn rejected_events_are_noticed_by_wait_doctor_and_top_until_good_ones_prevail() 
         waited.stderr
     );
     assert!(site.run(&["doctor"]).contains("All is well."));
-    assert_eq!(sums_equal_the_oracle(&site).records.len(), 98);
+    assert_eq!(sums_equal_the_oracle(&site).events(), 98);
     up.stop();
 }
 
@@ -85,6 +85,6 @@ fn completions_without_token_counts_are_noticed() {
         "20 of the newest 20 successful completions",
         "most recent events have no token counts: 20 of 20",
     );
-    assert_eq!(sums_equal_the_oracle(&site).records.len(), 20);
+    assert_eq!(sums_equal_the_oracle(&site).events(), 20);
     up.stop();
 }
