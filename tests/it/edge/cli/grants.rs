@@ -203,6 +203,8 @@ fn stored(place: &Place, user: &str, by: &str, reason: &str) {
             at: SystemClock.now(),
         };
         add(&db, user, &entry).await.unwrap();
+        // The command that follows opens the same directory.
+        store.shutdown(Duration::from_secs(60)).await;
     });
 }
 
