@@ -197,5 +197,5 @@ fn doctor_top_and_wait_say_the_same_of_a_cluster_in_trouble() {
     };
     all_three_say(&site, &processes, &missing);
     serve.stop();
-    assert_eq!(worker.stop().0.code(), Some(0));
+    worker.stop();
 }
