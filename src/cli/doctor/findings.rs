@@ -141,7 +141,12 @@ impl Findings {
 
     /// Whether nothing is wrong, as far as was found.
     pub fn is_empty(&self) -> bool {
-        self.faults.is_empty() && self.stops.is_empty()
+        self.count() == 0
+    }
+
+    /// How many things were found to be wrong.
+    pub fn count(&self) -> usize {
+        self.faults.len() + self.stops.len()
     }
 
     /// What comes of a cause; false if that was not found.

@@ -62,16 +62,14 @@ pub async fn blind(
         true => outages::blind(config, findings).await?,
         false => outages::told_by_up(config, findings).await,
     };
-    if findings.is_empty() {
-        return Ok(is_explained);
+    if let Failure::Failed(why) = why {
+        let is_told = findings.follows(&Cause::UpSilent, format!("Here: {why}."));
+        // What processes say of themselves need not be why.
+        if !is_told && !is_explained && !findings.is_empty() {
+            findings.note(format!("Some checks could not run: {why}."));
+        }
     }
-    // What was found need not be why.
-    if let Failure::Failed(why) = why
-        && !findings.follows(&Cause::UpSilent, format!("Here: {why}."))
-    {
-        findings.note(format!("Some checks could not run: {why}."));
-    }
-    Ok(true)
+    Ok(is_explained || !findings.is_empty())
 }
 
 /// What was found is told, also if something kept the rest from being looked at.

@@ -279,6 +279,7 @@ fn of_recent(read: Done<Recent>, workers: Workers, findings: &mut Findings) -> V
 /// gone, whether the broker is silent, whether the store is as well. False if none of that explains
 /// it.
 pub async fn blind(config: &Config, findings: &mut Findings) -> Done<bool> {
+    let before = findings.count();
     let epoch = Epoch(config.log.epoch);
     let db = connect(&config.store, None, std::sync::Arc::new(Metrics::new())).await?;
     let outage = store_outage(&db, epoch).await;
@@ -290,7 +291,7 @@ pub async fn blind(config: &Config, findings: &mut Findings) -> Done<bool> {
         Some(_) => true,
     };
     topics(config, is_used, findings).await?;
-    Ok(!findings.is_empty())
+    Ok(findings.count() > before)
 }
 
 /// Whether the broker of a session answers, and has all topics; false if not.
