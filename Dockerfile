@@ -2,7 +2,7 @@
 #   docker build -t tidemark .
 # Give settings as environment variables: TIDEMARK_KAFKA_BOOTSTRAP and so on, see config/tidemark.toml.
 
-FROM rust:1.95.0-bookworm AS build
+FROM rust:1.95.0-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1 AS build
 # perl builds OpenSSL, which the feature `tls` links in.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends perl make \
@@ -15,7 +15,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --features tls,otlp \
  && install -D target/release/tidemark /out/tidemark
 
-FROM debian:12.12-slim
+FROM debian:12.12-slim@sha256:d5d3f9c23164ea16f31852f95bd5959aad1c5e854332fe00f7b3a20fcc9f635c
 # Root certificates for DynamoDB and for Kafka over TLS; curl for the health check.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates curl \
