@@ -70,6 +70,19 @@ impl Claim<'_> {
         }
     }
 
+    /// The same request, answered by the gateway's own cache: nobody served it, so no provider
+    /// earns, and nothing was used.
+    pub fn from_cache(self) -> Self {
+        Claim {
+            provider: Ok(None),
+            tokens: Ok(Tokens::OF_CACHE_HIT),
+            audio_millis: None,
+            image_count: None,
+            is_provider_made_up: false,
+            ..self
+        }
+    }
+
     /// Whether nothing but the user may be missing.
     pub fn is_readable(&self) -> bool {
         let is_told = [

@@ -23,6 +23,18 @@ pub(super) struct Tokens {
     pub is_total_odd: bool,
 }
 
+impl Tokens {
+    /// Of a request that the gateway's own cache answered: nothing was used, which is known.
+    pub const OF_CACHE_HIT: Tokens = Tokens {
+        input: Some(0),
+        output: Some(0),
+        cached: None,
+        written: None,
+        reasoning: None,
+        is_total_odd: false,
+    };
+}
+
 /// The tokens that a gateway counted, as it wrote them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ReportedTokens {

@@ -176,11 +176,7 @@ impl<'a> Entry<'a> {
 
     fn tokens(&self, counted: CachedTokens, has_output: bool) -> Result<Tokens, Refusal> {
         if self.is_cache_hit() {
-            return Ok(Tokens {
-                input: Some(0),
-                output: Some(0),
-                ..Tokens::default()
-            });
+            return Ok(Tokens::OF_CACHE_HIT);
         }
         let places = &self.shape.tokens;
         let cached_at = places.cached.first().copied().unwrap_or("cached tokens");

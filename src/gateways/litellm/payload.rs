@@ -232,21 +232,14 @@ impl<'a> Payload<'_, 'a> {
 
     fn claim(&self, billed: Billed) -> Claim<'a> {
         let is_cache_hit = self.is("cache_hit");
-        let tokens = if is_cache_hit {
-            Ok(Tokens {
-                input: Some(0),
-                output: Some(0),
-                ..Tokens::default()
-            })
-        } else {
-            self.tokens()
-        };
+        let tokens = self.tokens();
         let status = match billed {
             Billed::Later(_) if self.has_failed_later() => Ok(FAILED),
             _ => self.status(),
         };
         let endpoint = self.endpoint(billed);
         let is_early = self.is("stream")
+            && !is_cache_hit
             && status == Ok(SUCCESS)
             && tokens.as_ref().is_ok_and(|tokens| tokens.input.is_none());
         let Provider {
@@ -255,22 +248,22 @@ impl<'a> Payload<'_, 'a> {
             is_guessed,
         } = self.provider(billed);
         let has_failed = status.as_ref().is_ok_and(|status| *status >= 500);
-        Claim {
+        let claim = Claim {
             names: NAMES,
             source: Format::Litellm.as_str(),
             id: self.id(billed),
             time: self.time_of(billed),
             user: self.user(),
-            provider: if is_cache_hit { Ok(None) } else { provider },
+            provider,
             image_count: endpoint
                 .as_ref()
                 .ok()
-                .filter(|_| !is_cache_hit && status == Ok(SUCCESS))
+                .filter(|_| status == Ok(SUCCESS))
                 .and_then(|endpoint| self.image_count(endpoint)),
             audio_millis: endpoint
                 .as_ref()
                 .ok()
-                .filter(|endpoint| !is_cache_hit && is_transcription(endpoint))
+                .filter(|endpoint| is_transcription(endpoint))
                 .and_then(|_| SECONDS.iter().find_map(|path| self.fields.seconds(path))),
             endpoint,
             model: self.model(billed),
@@ -283,8 +276,12 @@ impl<'a> Payload<'_, 'a> {
             tokens,
             error_message: self.error_class(),
             is_stream: self.is("stream"),
-            is_provider_made_up: is_made_up && !is_cache_hit,
+            is_provider_made_up: is_made_up,
             is_failure_unattributed: is_guessed && has_failed,
+        };
+        match is_cache_hit {
+            true => claim.from_cache(),
+            false => claim,
         }
     }
 

@@ -19,10 +19,12 @@
 //!   Request`, FastAPI's) and within (`raw_gen_ai_request`) name no operation.
 
 use std::borrow::Cow;
+use std::str::Chars;
 
 use serde_json::value::RawValue;
 
-use super::names;
+use super::{Scope, names};
+use crate::domain::event::Reason;
 use crate::domain::time::Millis;
 use crate::gateways::GatewaySettings;
 use crate::gateways::claim::Read;
@@ -32,7 +34,7 @@ use crate::gateways::litellm::call_types::{base_name, endpoint_of, is_housekeepi
 use crate::gateways::litellm::payload::{CACHED, IMAGES, REASONING, SECONDS, WRITTEN};
 use crate::gateways::litellm::provider::{Provider, Route};
 use crate::gateways::litellm::{CALL_ORIGIN, HEALTH_CHECK, KEY_NAME, KEY_USER, ROUTE};
-use crate::gateways::outcome::Skip;
+use crate::gateways::outcome::{Refusal, Skip};
 use crate::gateways::tokens::Places;
 
 /// The scope of its spans, and of spans of its own work.
@@ -114,9 +116,15 @@ pub(super) fn has_attribute(name: &str) -> bool {
     ATTRIBUTES.contains(&name)
 }
 
-/// Whether a span is about a call of LiteLLM's, whatever its scope.
-pub(super) fn is_call(attributes: &Object<'_>) -> bool {
-    attributes.at(CALL_ID) != Ok(None)
+/// Whether a span is about a call of LiteLLM's. One with its id is, whatever the scope; and one with
+/// what it writes of every call, where the scope cannot be read.
+pub(super) fn is_call(attributes: &Object<'_>, scope: Scope) -> bool {
+    let has = |name| attributes.at(name) != Ok(None);
+    match scope {
+        Scope::Litellm => true,
+        Scope::Broken => [CALL_ID, CALL_TYPES[0], HIDDEN, USAGE].into_iter().any(has),
+        Scope::Summing | Scope::Other => has(CALL_ID),
+    }
 }
 
 /// Where the user of such a span is: the fields of `http.gateways.litellm_user`, by their names in
@@ -135,42 +143,76 @@ pub(super) fn user_places(settings: &GatewaySettings) -> Vec<String> {
         .collect()
 }
 
-/// The objects that texts of the span hold, by their names. One that cannot be read says nothing.
-pub(super) fn unfolded(attributes: &Object<'_>) -> Vec<(&'static str, Box<RawValue>)> {
-    let text = |name| match attributes.at(name) {
-        Ok(Some(Scalar::Text(text))) => Some(text.into_owned()),
-        _ => None,
-    };
-    let objects = [
-        (HIDDEN, text(HIDDEN)),
-        (USAGE, text(USAGE).and_then(|text| json_of(&text))),
-    ];
-    let parsed = |(name, json): (&'static str, Option<String>)| {
-        let object = RawValue::from_string(json?).ok()?;
-        Some((name, object))
-    };
-    objects.into_iter().filter_map(parsed).collect()
+/// The objects that texts of a span hold.
+#[derive(Default)]
+pub(super) struct Unfolded {
+    /// By their names.
+    pub objects: Vec<(&'static str, Box<RawValue>)>,
+    /// Those that cannot be read: an SDK may cut long texts
+    /// (`OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`).
+    unreadable: Vec<&'static str>,
+}
+
+impl Unfolded {
+    pub fn of(attributes: &Object<'_>) -> Unfolded {
+        let mut unfolded = Unfolded::default();
+        for name in [HIDDEN, USAGE] {
+            let Ok(Some(Scalar::Text(text))) = attributes.at(name) else {
+                continue;
+            };
+            if text.trim().is_empty() {
+                continue;
+            }
+            let json = || RawValue::from_string(json_of(&text)?).ok();
+            match RawValue::from_string(text.clone().into_owned())
+                .ok()
+                .or_else(json)
+            {
+                Some(object) => unfolded.objects.push((name, object)),
+                None => unfolded.unreadable.push(name),
+            }
+        }
+        unfolded
+    }
+
+    /// Refuses a span that does not tell which deployment served it, nor whether any did.
+    pub fn check_provider(&self) -> Read<()> {
+        self.check(HIDDEN, "so it is not known who served this call")
+    }
+
+    /// Refuses a span that does not tell which of its tokens are charged at other prices.
+    pub fn check_tokens(&self) -> Read<()> {
+        self.check(USAGE, "so it is not known which tokens were cached")
+    }
+
+    fn check(&self, name: &'static str, so: &str) -> Read<()> {
+        if !self.unreadable.contains(&name) {
+            return Ok(());
+        }
+        let problem = format!(
+            "cannot be read, {so}: it is cut (see OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT), or in a form \
+             that is not known"
+        );
+        Err(Refusal::new(Reason::Malformed, name, &problem))
+    }
 }
 
 /// A dictionary as Python shows it, in JSON: `{'cached_tokens': 1000, 'audio_tokens': None}`.
-/// `None`: it holds something else than dictionaries, lists, numbers, booleans and plain texts.
+/// `None`: it is cut, or a text in it is. What else is not plain, JSON's parser finds.
 fn json_of(python: &str) -> Option<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
     let mut json = String::with_capacity(python.len());
     let mut rest = python;
     while let Some(first) = rest.chars().next() {
-        let is_word = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
-        let length = match first {
+        rest = match first {
             '\'' | '"' => {
-                let text = &rest[1..];
-                let text = &text[..text.find(first)?];
-                if text.contains('\\') {
-                    return None;
-                }
-                json.push_str(&serde_json::to_string(text).ok()?);
-                text.len() + 2
+                let (text, after) = text_of(rest)?;
+                json.push_str(&serde_json::to_string(&text).ok()?);
+                after
             }
             _ if is_word(first) => {
-                let word = &rest[..rest.find(|c: char| !is_word(c)).unwrap_or(rest.len())];
+                let end = rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
+                let (word, after) = rest.split_at(end);
                 json.push_str(match word {
                     "None" => "null",
                     "True" => "true",
@@ -178,16 +220,47 @@ fn json_of(python: &str) -> Option<String> {
                     // What is not a number is not JSON.
                     number => number,
                 });
-                word.len()
+                after
             }
             other => {
                 json.push(other);
-                other.len_utf8()
+                &rest[other.len_utf8()..]
             }
         };
-        rest = &rest[length..];
     }
     Some(json)
+}
+
+/// What a text says that begins with its quote, as Python shows it, and what follows after it.
+/// `None`: it does not end.
+fn text_of(shown: &str) -> Option<(String, &str)> {
+    let mut chars = shown.chars();
+    let quote = chars.next()?;
+    let mut text = String::new();
+    loop {
+        let next = match chars.next()? {
+            end if end == quote => return Some((text, chars.as_str())),
+            '\\' => match chars.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                'x' => of_number(&mut chars, 2)?,
+                'u' => of_number(&mut chars, 4)?,
+                'U' => of_number(&mut chars, 8)?,
+                itself => itself,
+            },
+            plain => plain,
+        };
+        text.push(next);
+    }
+}
+
+/// The character whose number stands in so many hexadecimal digits. Half of a pair, which Python
+/// shows too, is no character.
+fn of_number(chars: &mut Chars<'_>, digits: usize) -> Option<char> {
+    let number: String = chars.take(digits).collect();
+    let number = u32::from_str_radix(&number, 16).ok()?;
+    Some(char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER))
 }
 
 /// The endpoint of the call, if the span names its type; `None`: what the conventions say counts.
@@ -301,8 +374,17 @@ mod tests {
                 Some(r#"{"seconds": 13.0, "cost": 1e-05, "it's": true, "list": [-1, false]}"#),
             ),
             ("{'said': 'a \"text\"'}", Some(r#"{"said": "a \"text\""}"#)),
-            (r"{'escaped': 'it\'s'}", None),
+            (
+                r#"{'said': 'it\'s "so"'}"#,
+                Some(r#"{"said": "it's \"so\""}"#),
+            ),
+            (
+                r"{'a\\b\n': '\xe9\u20ac\U0001f600', 'half': '\ud83d'}",
+                Some("{\"a\\\\b\\n\": \"é€😀\", \"half\": \"\u{fffd}\"}"),
+            ),
             ("{'cut", None),
+            (r"{'cut\", None),
+            (r"{'cut\u20", None),
         ] {
             assert_eq!(json_of(python).as_deref(), json, "{python}");
         }

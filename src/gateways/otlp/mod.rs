@@ -314,12 +314,10 @@ impl<'u> Spans<'u> {
         }) else {
             return self.outcomes.keep(index, no_object(index));
         };
-        let is_litellm = around.scope == Scope::Litellm || litellm::is_call(&attributes);
-        let unfolded = match is_litellm {
-            true => litellm::unfolded(&attributes),
-            false => Vec::new(),
-        };
-        let objects = unfolded.iter().map(|(name, object)| (*name, &**object));
+        let is_litellm = litellm::is_call(&attributes, around.scope);
+        let unfolded = is_litellm.then(|| litellm::Unfolded::of(&attributes));
+        let objects = unfolded.iter().flat_map(|unfolded| &unfolded.objects);
+        let objects = objects.map(|(name, object)| (*name, &**object));
         let span = Span {
             itself: fields(object, is_repaired),
             attributes: Fields {
@@ -328,7 +326,7 @@ impl<'u> Spans<'u> {
                 is_repaired,
             },
             has_counts: written.has_counts,
-            is_litellm,
+            litellm: unfolded.as_ref(),
         };
         match span.endpoint(self.settings) {
             Ok(endpoint) => {

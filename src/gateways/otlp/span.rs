@@ -28,14 +28,14 @@ pub(super) struct Span<'a> {
     pub attributes: Fields<'a>,
     /// It names token counts.
     pub has_counts: bool,
-    /// LiteLLM's `otel` callback wrote it.
-    pub is_litellm: bool,
+    /// LiteLLM's `otel` callback wrote it, and this is what texts in it hold.
+    pub litellm: Option<&'a litellm::Unfolded>,
 }
 
 impl<'a> Span<'a> {
     /// The endpoint, if this is inference as a client saw it.
     pub fn endpoint(&self, settings: &GatewaySettings) -> Result<Read<Cow<'a, str>>, Skip> {
-        if self.is_litellm
+        if self.litellm.is_some()
             && let Some(endpoint) = litellm::endpoint(&self.attributes)?
         {
             // Where there is a span around the call already, LiteLLM writes its attributes there:
@@ -117,9 +117,9 @@ impl<'a> Span<'a> {
             call: response.and_then(in_trace),
             span: text("spanId").and_then(in_lowercase),
             parent: text("parentSpanId").and_then(in_lowercase),
-            claim: match self.is_litellm {
-                true => self.litellm_claim(endpoint, settings, wanted, around),
-                false => self.claim(endpoint, settings, &settings.otlp_user, around),
+            claim: match self.litellm {
+                Some(unfolded) => self.litellm_claim(unfolded, endpoint, settings, wanted, around),
+                None => self.claim(endpoint, settings, &settings.otlp_user, around),
             }
             .into_owned(),
         }
@@ -128,45 +128,41 @@ impl<'a> Span<'a> {
     /// Of LiteLLM: its users, deployments, counts and cache.
     fn litellm_claim(
         &self,
+        unfolded: &litellm::Unfolded,
         endpoint: Read<Cow<'a, str>>,
         settings: &GatewaySettings,
         wanted: &WantedAttributes<'_>,
         around: &Surroundings<'_, '_>,
     ) -> Claim<'a> {
-        let is_cache_hit = litellm::is_cache_hit(&self.attributes);
         let Provider {
             provider,
             is_made_up,
             is_guessed,
         } = litellm::provider(&self.attributes, settings, self.time().ok());
         let users = wanted.litellm_user_from();
-        let mut claim = self.claim(endpoint, settings, users, around);
-        let is_success = claim.status == Ok(SUCCESS);
-        let is_of = |is: fn(&str) -> bool| {
-            !is_cache_hit && claim.endpoint.as_ref().is_ok_and(|endpoint| is(endpoint))
-        };
-        let (is_audio, is_picture) = (is_of(is_transcription), is_of(is_images) && is_success);
-        if is_audio {
-            claim.audio_millis = litellm::audio_millis(&self.attributes);
-        }
-        if is_picture {
-            claim.image_count = litellm::image_count(&self.attributes);
-        }
-        if is_cache_hit {
-            claim.tokens = Ok(Tokens {
-                input: Some(0),
-                output: Some(0),
-                ..Tokens::default()
-            });
-        }
+        let claim = self.claim(endpoint, settings, users, around);
+        let is_of = |is: fn(&str) -> bool| claim.endpoint.as_ref().is_ok_and(|at| is(at));
+        let is_audio = is_of(is_transcription);
+        let is_picture = is_of(is_images) && claim.status == Ok(SUCCESS);
         let has_failed = claim.status.as_ref().is_ok_and(|status| *status >= FAILED);
-        Claim {
-            provider: if is_cache_hit { Ok(None) } else { provider },
+        let claim = Claim {
+            provider: unfolded.check_provider().and(provider),
             model: self.first(&litellm::MODELS),
+            tokens: unfolded.check_tokens().and(claim.tokens),
+            audio_millis: is_audio
+                .then(|| litellm::audio_millis(&self.attributes))
+                .flatten(),
+            image_count: is_picture
+                .then(|| litellm::image_count(&self.attributes))
+                .flatten(),
             is_stream: litellm::is_stream(&self.attributes),
-            is_provider_made_up: is_made_up && !is_cache_hit,
+            is_provider_made_up: is_made_up,
             is_failure_unattributed: is_guessed && has_failed,
             ..claim
+        };
+        match litellm::is_cache_hit(&self.attributes) {
+            true => claim.from_cache(),
+            false => claim,
         }
     }
 
@@ -222,7 +218,7 @@ impl<'a> Span<'a> {
     /// it has none, and that a client may choose. An answer from LiteLLM's cache has the id of the
     /// call that filled it, which may be in the same trace.
     fn given_response_id(&self) -> Option<Cow<'a, str>> {
-        if self.is_litellm && litellm::is_cache_hit(&self.attributes) {
+        if self.litellm.is_some() && litellm::is_cache_hit(&self.attributes) {
             return None;
         }
         let id = self.attributes.text(RESPONSE_ID).ok().flatten()?;
@@ -310,13 +306,13 @@ impl<'a> Span<'a> {
         around: &Surroundings<'_, '_>,
         has_output: bool,
     ) -> Read<Tokens> {
-        let places = match self.is_litellm {
-            true => &litellm::TOKENS,
-            false => &TOKENS,
+        let places = match self.litellm {
+            Some(_) => &litellm::TOKENS,
+            None => &TOKENS,
         };
         let counted = ReportedTokens::read(&self.attributes, places)?;
         let told = match around.scope {
-            _ if self.is_litellm => Some(settings.litellm_cached_tokens),
+            _ if self.litellm.is_some() => Some(settings.litellm_cached_tokens),
             Scope::Summing => settings.otlp_cached_tokens.or(Some(CachedTokens::Inside)),
             _ => settings.otlp_cached_tokens,
         };

@@ -407,21 +407,61 @@ fn what_litellm_does_by_itself_is_skipped() {
     }
 }
 
-/// The texts in which LiteLLM writes objects can be anything: what cannot be read says nothing.
+/// An SDK may cut the texts in which LiteLLM writes objects. What was cached costs less, and who
+/// served stands there, too: a span without them must not count as if there were nothing.
 #[test]
-fn a_text_that_should_hold_an_object_costs_nothing() {
-    for text in ["", "None", "{", "Usage(cached_tokens=4)", r"{'a': 'it\'s'}"] {
-        let is = one(
-            Format::Otlp,
-            &litellm(&[
-                ("metadata.usage_object", json!(text)),
-                ("hidden_params", json!(text)),
-                ("gen_ai.system", json!("openai")),
-            ]),
-        );
-        let data = &is["event"]["data"];
-        assert_eq!(data["inputTokens"], 10, "{text}: {is}");
-        assert_eq!(data["providerId"], "openai", "{text}: {is}");
+fn a_text_that_should_hold_an_object_says_nothing_or_refuses_its_span() {
+    let with = |name: &str, text: &str| {
+        let changes = [
+            (name, json!(text)),
+            ("gen_ai.system", json!("openai")),
+            ("gen_ai.usage.input_tokens", json!(1200)),
+        ];
+        one(Format::Otlp, &litellm(&changes))
+    };
+    for name in ["metadata.usage_object", "hidden_params"] {
+        for text in ["", " ", "None", "{}", r"{'a': 'it\'s'}"] {
+            let is = with(name, text);
+            let data = &is["event"]["data"];
+            assert_eq!(data["inputTokens"], 1200, "{name}={text}: {is}");
+            assert_eq!(data["providerId"], "openai", "{name}={text}: {is}");
+        }
+        for text in [
+            "{",
+            "{'prompt_tok",
+            "{'a': {'b': 1}",
+            "Usage(cached_tokens=4)",
+        ] {
+            let is = with(name, text);
+            assert_eq!(is["refused"][1], "malformed", "{name}={text}: {is}");
+            assert!(is["refused"].to_string().contains(name), "{text}: {is}");
+        }
+    }
+    let told = r"{'note': 'it\'s', 'prompt_tokens_details': {'cached_tokens': 1000}}";
+    let is = with("metadata.usage_object", told);
+    assert_eq!(is["event"]["data"]["cachedInputTokens"], 1000, "{is}");
+}
+
+#[test]
+fn a_span_with_litellms_attributes_is_litellms_also_if_its_scope_cannot_be_read() {
+    let provider = |scope: Value| {
+        let mut body = litellm(&[
+            ("litellm.call_id", Value::Null),
+            ("gen_ai.system", json!("openai")),
+            ("hidden_params", json!(r#"{"model_id": "dep-1"}"#)),
+        ]);
+        body["resourceSpans"][0]["scopeSpans"][0]["scope"] = scope;
+        let is = one(Format::Otlp, &body);
+        is["event"]["data"]["providerId"].clone()
+    };
+    for (scope, expected) in [
+        (json!({"name": "litellm"}), json!("dep-1")),
+        (json!({"name": 5}), json!("dep-1")),
+        (json!("litellm"), json!("dep-1")),
+        // Of another instrumentation, its words mean what the conventions say.
+        (json!({"name": "somebodys"}), Value::Null),
+    ] {
+        assert_eq!(provider(scope.clone()), expected, "{scope}");
     }
 }
 
