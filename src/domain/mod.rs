@@ -28,4 +28,5 @@ pub mod statement;
 pub mod text;
 pub mod tier;
 pub mod time;
+mod token_prices;
 pub mod votes;

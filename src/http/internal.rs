@@ -14,7 +14,6 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiState;
 use super::caller::{AdminRead, May};
 use super::extract::{PathParams, QueryParams};
-use super::ingest::of_log;
 use super::problem::Problem;
 use crate::app::queries::BytesText;
 use crate::domain::position::{Epoch, Offset, Partition};
@@ -125,7 +124,7 @@ pub(super) async fn overview(
     LogOverview::of(&*service.log)
         .await
         .map(Json)
-        .map_err(of_log)
+        .map_err(Problem::from)
 }
 
 impl LogOverview {
@@ -184,7 +183,7 @@ fn of_read(error: LogError) -> Problem {
         LogError::Damaged { what, .. } => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, LOG_DAMAGED, what)
         }
-        other => of_log(other),
+        other => other.into(),
     }
 }
 
@@ -253,7 +252,7 @@ async fn topic_of(log: &dyn Log, name: &str, partition: u32) -> Result<Topic, Pr
         )
     };
     let topic = Topic::named(name).ok_or_else(missing)?;
-    let info = log.topic(topic).await.map_err(of_log)?;
+    let info = log.topic(topic).await.map_err(Problem::from)?;
     if partition < info.partitions {
         Ok(topic)
     } else {

@@ -13,13 +13,21 @@ use crate::app::queries::QueryError;
 use crate::app::{CommandError, Refusal, RefusalKind};
 use crate::domain::event::Rejection;
 use crate::domain::rules::RuleFault;
-use crate::http::ingest::of_log;
+use crate::log::{self, LogError};
 use crate::ops::log_throttle::LogThrottle;
 use crate::store::db::StoreError;
 
 static STORE_UNAVAILABLE: LogThrottle<()> = LogThrottle::new();
 static FILES_UNAVAILABLE: LogThrottle<()> = LogThrottle::new();
 static STORE_FAILED: LogThrottle<()> = LogThrottle::new();
+static LOG_DAMAGED: LogThrottle<()> = LogThrottle::new();
+
+/// When to try again if the log does not answer.
+const LOG_AWAY_SECS: u32 = 1;
+/// When to try again if the log takes no records at present.
+const LOG_REFUSAL_SECS: u32 = 10;
+/// When to try again if the log needs a person first.
+const LOG_REPAIR_SECS: u32 = 60;
 
 /// An error for the caller. Kept small, because every handler returns it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -123,6 +131,12 @@ impl Problem {
     /// The code.
     pub fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// The log cannot be had just now.
+    pub fn log_unavailable(detail: &str) -> Problem {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", detail)
+            .retry_after(LOG_AWAY_SECS)
     }
 
     /// Whether the server cannot do it at present: 503, or 507.
@@ -255,12 +269,49 @@ impl From<Refusal> for Problem {
     }
 }
 
+impl From<LogError> for Problem {
+    fn from(error: LogError) -> Problem {
+        match error {
+            LogError::Unavailable(_) => Problem::log_unavailable(&error.to_string()),
+            LogError::Refused { why, .. } => {
+                let status = match why {
+                    log::Refusal::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+                    log::Refusal::ClockAhead => StatusCode::SERVICE_UNAVAILABLE,
+                };
+                Problem::new(status, error.code(), error.to_string()).retry_after(LOG_REFUSAL_SECS)
+            }
+            LogError::NoTopic { .. } => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                error.code(),
+                error.to_string(),
+            )
+            .retry_after(LOG_REFUSAL_SECS),
+            LogError::Damaged { .. } => {
+                if let Some(kept_back) = LOG_DAMAGED.say(()) {
+                    tracing::error!(event = "http.append_refused", %error, kept_back, "the log cannot accept records");
+                }
+                Problem::log_unavailable(&error.to_string()).retry_after(LOG_REPAIR_SECS)
+            }
+            LogError::OutOfRange { .. } => Problem::new(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "out_of_range",
+                error.to_string(),
+            ),
+            LogError::TooLarge { .. } => Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                error.to_string(),
+            ),
+        }
+    }
+}
+
 impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Problem {
         match error {
             CommandError::Refused(refusal) => (*refusal).into(),
             CommandError::Query(error) => error.into(),
-            CommandError::Log(error) => of_log(error),
+            CommandError::Log(error) => error.into(),
             CommandError::Files(error) => {
                 if let Some(kept_back) = FILES_UNAVAILABLE.say(()) {
                     tracing::warn!(event = "http.files_unavailable", %error, kept_back, "the place of files does not answer");

@@ -46,7 +46,6 @@ pub(super) fn at_zero(metrics: &Metrics) {
         let outcomes = &metrics.condition_outcomes_total;
         drop(outcomes.with_label_values(&[outcome]));
     }
-    super::audit::counters_at_zero(metrics);
     for role in ["rate", "post", "audit"] {
         drop(metrics.reloads_total.with_label_values(&[role]));
         for event in ["assigned", "revoked", "lost"] {

@@ -132,6 +132,7 @@ impl WorkerContext {
     ) -> WorkerContext {
         let writes = AtomicU64::new(0);
         counters::at_zero(&metrics);
+        audit::counters_at_zero(&metrics);
         WorkerContext {
             log,
             db,

@@ -172,7 +172,7 @@ impl RuleBook {
         control: Control,
         change: &RuleChange,
     ) -> Result<(SettingKey, Version), Vec<RuleFault>> {
-        let key = known_key(&change.key)?;
+        let key = SettingKey::known(&change.key)?;
         let setting = Setting::parse(key, &change.value)?;
         let versions = self.versions.get(&key).map_or(&[][..], Vec::as_slice);
         let first = versions.first();
@@ -383,14 +383,6 @@ impl RuleBook {
             .filter(|version| version.control <= control && version.effective_from <= time)
             .max_by_key(|version| (version.effective_from, version.control))
     }
-}
-
-/// The key of that name.
-pub(super) fn known_key(name: &str) -> Result<SettingKey, Vec<RuleFault>> {
-    SettingKey::named(name).ok_or_else(|| {
-        let names: Vec<&str> = SettingKey::all().map(SettingKey::name).collect();
-        vec![RuleFault::new(name, "is not known", names.join(", "))]
-    })
 }
 
 /// What must hold of a version that is not the first of its key.

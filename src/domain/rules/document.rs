@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value};
 
-use super::book::known_key;
 use super::fault::{Faults, Member, RuleFault};
 use super::key::{PriceKey, SettingKey};
 use super::model_prices::ModelPrice;
@@ -58,7 +57,7 @@ impl RulesDocument {
     /// # Errors
     /// All faults at once.
     pub fn of_value(key: &str, json: &str) -> Result<RulesDocument, Vec<RuleFault>> {
-        let key = known_key(key)?;
+        let key = SettingKey::known(key)?;
         let setting = Setting::parse(key, json)?;
         Ok(RulesDocument {
             settings: vec![(key, setting)],
@@ -85,7 +84,7 @@ impl RulesDocument {
 /// All faults at once. That `rules.activity` never changes is checked by
 /// [`super::RuleBook::apply`], which knows the first version.
 pub fn check_value(key: &str, json: &str) -> Result<String, Vec<RuleFault>> {
-    let key = known_key(key)?;
+    let key = SettingKey::known(key)?;
     let setting = Setting::parse(key, json)?;
     setting.check_new(key).map_err(|fault| vec![fault])?;
     Ok(setting.canonical())

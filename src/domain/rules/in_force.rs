@@ -9,7 +9,6 @@ use super::key::{PriceKey, SettingKey};
 use super::model_prices::{ModelPrice, ModelPrices};
 use super::services::{BasePoints, ServicePrice, ServiceRules, Terms};
 use super::setting::{Awards, Quality, Season, Setting, Streak, StreakStep};
-use super::token_prices::TokenPrices;
 use super::version::Version;
 use crate::domain::amount::{BP_ONE, Bp, Money, Overflow, Points, floor_div};
 use crate::domain::ledger::Activity;
@@ -17,6 +16,7 @@ use crate::domain::semantics::Semantics;
 use crate::domain::service::{Service, Services};
 use crate::domain::tier::{Detection, RecognisedModel, Tier};
 use crate::domain::time::Millis;
+use crate::domain::token_prices::TokenPrices;
 
 /// Everything that is in force at one moment.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::fault::RuleFault;
 use crate::domain::tier::Tier;
 
 /// What a price is for. A kind of token without a price of its own costs what all input, or all
@@ -351,6 +352,14 @@ impl SettingKey {
     /// The key of that name.
     pub fn named(name: &str) -> Option<SettingKey> {
         SettingKey::all().find(|key| key.name() == name)
+    }
+
+    /// The key of that name; or what is wrong with the name, and all there are.
+    pub(super) fn known(name: &str) -> Result<SettingKey, Vec<RuleFault>> {
+        SettingKey::named(name).ok_or_else(|| {
+            let names: Vec<&str> = SettingKey::all().map(SettingKey::name).collect();
+            vec![RuleFault::new(name, "is not known", names.join(", "))]
+        })
     }
 }
 

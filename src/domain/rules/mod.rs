@@ -37,9 +37,10 @@ mod model_prices;
 mod provider_names;
 mod services;
 mod setting;
-mod token_prices;
 mod version;
 
+pub(super) use super::token_prices::{PricedTokens, TOKENS_PER_UNIT, floored, per_unit};
+pub use super::token_prices::{TokenCounts, TokenKind, TokenPrices};
 pub use book::{RuleBook, RuleHistory, Timeline, VersionInForce};
 pub use class::{PerClass, RateClass};
 pub use curve::Curve;
@@ -51,8 +52,6 @@ pub use model_prices::ModelPrice;
 pub use provider_names::ProviderTimeline;
 pub(super) use services::MILLIS_PER_MINUTE;
 pub use services::ServicePrice;
-pub(super) use token_prices::{PricedTokens, TOKENS_PER_UNIT, floored, per_unit};
-pub use token_prices::{TokenCounts, TokenKind, TokenPrices};
 
 use serde::{Deserialize, Serialize};
 

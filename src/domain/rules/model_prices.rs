@@ -7,9 +7,9 @@ use serde::{Serialize, Serializer};
 
 use super::decimal::{Decimal, PRICE};
 use super::fault::{Faults, Member};
-use super::token_prices::TokenPrices;
 use crate::domain::amount::Money;
 use crate::domain::model_name::{bare_name, spellings_with_fine_tunes};
+use crate::domain::token_prices::TokenPrices;
 
 /// Most models and patterns.
 const ENTRIES_MAX: usize = 4_000;

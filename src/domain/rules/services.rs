@@ -8,11 +8,11 @@ use serde::{Serialize, Serializer};
 
 use super::decimal::{BASE_POINTS, DEMAND_BP, Decimal, PRICE, TARGET_MS};
 use super::fault::{Faults, Member, RuleFault};
-use super::token_prices::{TOKENS_PER_UNIT, TokenCounts, per_unit};
 use crate::domain::amount::{Bp, Money, Points};
 use crate::domain::service::{
     PLAIN_PREFIX, PriceUnit, Service, ServiceEntry, Services, default_entries,
 };
+use crate::domain::token_prices::{TOKENS_PER_UNIT, TokenCounts, per_unit};
 
 /// Endings of one service.
 const ENDINGS_MAX: usize = 16;

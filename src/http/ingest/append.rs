@@ -17,15 +17,6 @@ use crate::log::{LogError, NewRecord, Refusal, Topic};
 use crate::ops::health::Outage;
 use crate::ops::log_throttle::LogThrottle;
 
-static DAMAGED: LogThrottle<()> = LogThrottle::new();
-
-/// When to try again if the log does not answer.
-const RETRY_AFTER_SECS: u32 = 1;
-/// When to try again if the log takes no records at present.
-const RETRY_AFTER_REFUSAL_SECS: u32 = 10;
-/// When to try again if the log needs a person first.
-const RETRY_AFTER_REPAIR_SECS: u32 = 60;
-
 /// Records by partition.
 pub(super) struct Batches {
     /// The id of the key that sends them.
@@ -124,7 +115,7 @@ fn tell_health(service: &ApiState, failed: Option<&Failed>) {
 
 fn timed_out(within: Duration) -> Failed {
     Failed {
-        problem: Box::new(unavailable(&format!(
+        problem: Box::new(Problem::log_unavailable(&format!(
             "the log did not answer within {within:?}"
         ))),
         is_damage: false,
@@ -147,49 +138,6 @@ fn of_append(error: LogError, indexes: &[usize]) -> Problem {
             )
             .of_events(vec![bad])
         }
-        other => of_log(other),
+        other => other.into(),
     }
-}
-
-/// What a caller is told when the log fails.
-pub(in crate::http) fn of_log(error: LogError) -> Problem {
-    match error {
-        LogError::Unavailable(_) => unavailable(&error.to_string()),
-        LogError::Refused { why, .. } => {
-            let status = match why {
-                Refusal::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
-                Refusal::ClockAhead => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            Problem::new(status, error.code(), error.to_string())
-                .retry_after(RETRY_AFTER_REFUSAL_SECS)
-        }
-        LogError::NoTopic { .. } => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            error.code(),
-            error.to_string(),
-        )
-        .retry_after(RETRY_AFTER_REFUSAL_SECS),
-        LogError::Damaged { .. } => {
-            if let Some(kept_back) = DAMAGED.say(()) {
-                tracing::error!(event = "http.append_refused", %error, kept_back, "the log cannot accept records");
-            }
-            unavailable(&error.to_string()).retry_after(RETRY_AFTER_REPAIR_SECS)
-        }
-        LogError::OutOfRange { .. } => Problem::new(
-            StatusCode::RANGE_NOT_SATISFIABLE,
-            "out_of_range",
-            error.to_string(),
-        ),
-        LogError::TooLarge { .. } => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_large",
-            error.to_string(),
-        ),
-    }
-}
-
-/// The log cannot be had just now.
-pub(super) fn unavailable(detail: &str) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", detail)
-        .retry_after(RETRY_AFTER_SECS)
 }

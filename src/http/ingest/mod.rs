@@ -20,7 +20,6 @@ mod gateways;
 mod provider_names;
 mod rejects;
 
-pub(super) use append::of_log;
 #[doc(hidden)]
 pub use binary::fuzzed_binary_event;
 pub use body::EVENTS_PER_REQUEST_MAX;

@@ -2,7 +2,7 @@
 //!
 //! A module and the modules within it may: a `mod.rs` declares them, and they use what it holds. Two
 //! files that are neither within the other may not, directly or through others: whoever reads one of
-//! them would have to read all of them.
+//! them would have to read all of them. Nor may the parts of a folder, each with everything in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -141,6 +141,31 @@ fn files_import_each_other_in_no_new_circle() {
     );
 }
 
+/// Who imports whom among the parts of each folder: its files and folders, each as a whole.
+fn imports_of_parts(
+    imports: &BTreeMap<String, BTreeSet<String>>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let mut parts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let each = imports.iter();
+    for (user, used) in each.flat_map(|(user, used)| used.iter().map(move |used| (user, used))) {
+        let [user, used] = [user, used].map(|module| module.split("::").collect::<Vec<_>>());
+        let same = user.iter().zip(&used).take_while(|(a, b)| a == b).count();
+        let part = |module: &[&str]| module[..=same].join("::");
+        let (user, used) = (part(&user), part(&used));
+        parts.entry(used.clone()).or_default();
+        parts.entry(user).or_default().insert(used);
+    }
+    parts
+}
+
+#[test]
+fn the_parts_of_a_folder_import_each_other_in_no_circle() {
+    let parts = imports_of_parts(&imports());
+    assert!(parts.len() > 200, "the search is broken: {}", parts.len());
+    let found = circles(&parts);
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 #[test]
 fn the_search_finds_circles_through_groups_paths_and_parents() {
     let modules: BTreeSet<String> = ["a", "a::b", "a::c", "d"].map(str::to_owned).into();
@@ -165,4 +190,14 @@ fn the_search_finds_circles_through_groups_paths_and_parents() {
         circle("d", "a"),
     ]);
     assert_eq!(circles(&imports), BTreeSet::from([vec!["a", "b", "c"]]));
+    // Each file is free of circles; the folders are not.
+    let folders = BTreeMap::from([
+        circle("f::a::x", "f::b::y"),
+        circle("f::b::z", "f::a::w"),
+        ("f::a::w".to_owned(), BTreeSet::new()),
+        ("f::b::y".to_owned(), BTreeSet::new()),
+    ]);
+    assert!(circles(&folders).is_empty());
+    let found = BTreeSet::from([vec!["f::a", "f::b"]]);
+    assert_eq!(circles(&imports_of_parts(&folders)), found);
 }
