@@ -103,7 +103,7 @@ pub async fn page_between(
         after,
     };
     let page = db.query(&query).await?;
-    let entries = page.items.iter().map(read);
+    let entries = page.items.iter().map(decode_entry);
     Ok(Page {
         entries: entries.collect::<Result<Vec<Entry>, StoreError>>()?,
         keys: page.items.iter().filter_map(name_of).collect(),
@@ -125,10 +125,10 @@ pub async fn of_moment(db: &dyn Db, at: Millis, action: &str) -> Result<Vec<Entr
         ..pages::whole(Table::Checkpoints, PARTITION)
     };
     let items = pages::all(db, query).await?;
-    items.iter().map(read).collect()
+    items.iter().map(decode_entry).collect()
 }
 
-fn read(item: &Item) -> Result<Entry, StoreError> {
+fn decode_entry(item: &Item) -> Result<Entry, StoreError> {
     let unknown = Row::new(key("?"), item);
     let name = unknown.text("item")?;
     let row = Row::new(key(name), item);

@@ -326,14 +326,14 @@ pub async fn page(
         Some(Attr::S(range)) => Some(range.clone()),
         _ => None,
     });
-    let findings = page.items.iter().map(read);
+    let findings = page.items.iter().map(decode_finding);
     Ok(FindingsPage {
         findings: findings.collect::<Result<Vec<_>, StoreError>>()?,
         next,
     })
 }
 
-fn read(item: &Item) -> Result<KeptFinding, StoreError> {
+fn decode_finding(item: &Item) -> Result<KeptFinding, StoreError> {
     let row = Row::new(Key::new(Table::Checkpoints, FINDINGS, "?"), item);
     Ok(KeptFinding {
         number: row.number_opt("number")?.unwrap_or_default(),

@@ -67,7 +67,7 @@ fn head_key() -> Key {
     Key::new(Table::Checkpoints, PARTITION, HEAD)
 }
 
-fn read(item: &Item) -> Result<StoredClose, StoreError> {
+fn decode_close(item: &Item) -> Result<StoredClose, StoreError> {
     let unknown = Row::new(head_key(), item);
     let row = Row::new(
         Key::new(Table::Checkpoints, PARTITION, unknown.text("item")?),
@@ -84,7 +84,11 @@ fn read(item: &Item) -> Result<StoredClose, StoreError> {
 
 /// The close of a month; `None`: it was not begun.
 pub async fn get(db: &dyn Db, month: Month) -> Result<Option<StoredClose>, StoreError> {
-    db.get(&key(month)).await?.as_ref().map(read).transpose()
+    db.get(&key(month))
+        .await?
+        .as_ref()
+        .map(decode_close)
+        .transpose()
 }
 
 /// Months sort before the head.
@@ -98,7 +102,7 @@ fn months() -> Query {
 /// All closes, oldest first. There are twelve a year.
 pub async fn all(db: &dyn Db) -> Result<Vec<StoredClose>, StoreError> {
     let items = pages::all(db, months()).await?;
-    items.iter().map(read).collect()
+    items.iter().map(decode_close).collect()
 }
 
 /// The newest closes before a month, or of all, newest first.
@@ -119,7 +123,7 @@ pub async fn newest(
         ..pages::whole(Table::Checkpoints, PARTITION)
     };
     let page = db.query(&query).await?;
-    page.items.iter().map(read).collect()
+    page.items.iter().map(decode_close).collect()
 }
 
 /// Begins a close after that of `previous`, which must be finished; `None`: it is the first. What

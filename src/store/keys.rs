@@ -245,13 +245,20 @@ pub async fn create(
 
 /// The key of this public id.
 pub async fn get(db: &dyn Db, id: &str) -> Result<Option<ApiKey>, StoreError> {
-    db.get(&key_of(id)).await?.as_ref().map(read).transpose()
+    db.get(&key_of(id))
+        .await?
+        .as_ref()
+        .map(decode_api_key)
+        .transpose()
 }
 
 /// Every key, revoked ones too, oldest first.
 pub async fn list(db: &dyn Db) -> Result<Vec<ApiKey>, StoreError> {
     let items = pages::all(db, pages::whole(Table::Checkpoints, PARTITION)).await?;
-    let mut keys = items.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let mut keys = items
+        .iter()
+        .map(decode_api_key)
+        .collect::<Result<Vec<_>, _>>()?;
     keys.sort_by(|a: &ApiKey, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     Ok(keys)
 }
@@ -315,7 +322,7 @@ fn put(key: &ApiKey, condition: Condition) -> Write {
     }
 }
 
-fn read(item: &Item) -> Result<ApiKey, StoreError> {
+fn decode_api_key(item: &Item) -> Result<ApiKey, StoreError> {
     let unknown = Row::new(key_of("?"), item);
     let id = unknown.text("item")?;
     let row = Row::new(key_of(id), item);

@@ -103,17 +103,17 @@ pub async fn newest(db: &dyn Db) -> Result<Option<Layout>, StoreError> {
         ..pages::whole(Table::Checkpoints, HASH)
     };
     let page = db.query(&query).await?;
-    page.items.first().map(read).transpose()
+    page.items.first().map(decode_layout).transpose()
 }
 
-fn read(item: &Item) -> Result<Layout, StoreError> {
+fn decode_layout(item: &Item) -> Result<Layout, StoreError> {
     Row::new(Key::new(Table::Checkpoints, HASH, "?"), item).json("body")
 }
 
 /// Every layout there ever was, oldest first.
 pub async fn all(db: &dyn Db) -> Result<Vec<Layout>, StoreError> {
     let items = pages::all(db, pages::whole(Table::Checkpoints, HASH)).await?;
-    items.iter().map(read).collect()
+    items.iter().map(decode_layout).collect()
 }
 
 /// The largest number of posting partitions there ever was; pointers may have been left for any of

@@ -172,7 +172,7 @@ pub async fn fates(db: &dyn Db, found: &[Found]) -> Result<Vec<Option<Fate>>, St
     let fate = |name: &String| {
         let at = keys.binary_search(&key(name)).ok();
         let item = at.and_then(|at| items[at].as_ref());
-        item.map(|item| read(name, item)).transpose()
+        item.map(|item| decode_fate(name, item)).transpose()
     };
     names.iter().map(fate).collect()
 }
@@ -219,7 +219,7 @@ async fn stored(
     let mut attempts = Attempts::new(db);
     loop {
         if let Some(item) = db.get(&key(name)).await? {
-            return match read(name, &item)? {
+            return match decode_fate(name, &item)? {
                 Fate::Discarded(Discarded { by, at, .. }) => {
                     Err(RedriveError::IsDiscarded { by, at })
                 }
@@ -307,7 +307,7 @@ pub async fn discard(
     let mut attempts = Attempts::new(db);
     loop {
         if let Some(item) = db.get(&key(&name)).await? {
-            return match read(&name, &item)? {
+            return match decode_fate(&name, &item)? {
                 Fate::Discarded(before) => Ok(before),
                 Fate::Redriven(Redriven { by, at, .. }) => Err(RedriveError::IsRedriven { by, at }),
             };
@@ -387,7 +387,7 @@ fn put(item: Item, condition: Condition) -> Write {
     }
 }
 
-fn read(name: &str, item: &Item) -> Result<Fate, StoreError> {
+fn decode_fate(name: &str, item: &Item) -> Result<Fate, StoreError> {
     let row = Row::new(key(name), item);
     let (by, at) = (row.text("by")?.to_owned(), Millis(row.number("at")?));
     match row.text("state")? {

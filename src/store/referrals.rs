@@ -148,7 +148,7 @@ pub async fn signup(
 ) -> Result<Signup, SignupError> {
     let mut attempts = Attempts::new(db);
     loop {
-        let seen = match look(db, request).await? {
+        let seen = match load_state(db, request).await? {
             SignupState::Done(link) => {
                 control::until_counted(db, link.control).await?;
                 return Ok(Signup { link });
@@ -181,7 +181,7 @@ enum SignupState {
     Open(Box<SignupFacts>),
 }
 
-async fn look(db: &dyn Db, request: &SignupRequest) -> Result<SignupState, SignupError> {
+async fn load_state(db: &dyn Db, request: &SignupRequest) -> Result<SignupState, SignupError> {
     let (code, referrer) = match &request.referrer {
         Referrer::Account(account) => (None, Some(account.clone())),
         Referrer::Code(typed) => {
@@ -281,11 +281,11 @@ fn link_writes(request: &SignupRequest, link: &Link, partitions: u32) -> Vec<Wri
             partitions,
         ));
     }
-    writes.extend(request.by.as_deref().map(|by| told(by, link)));
+    writes.extend(request.by.as_deref().map(|by| audit_entry(by, link)));
     writes
 }
 
-fn told(by: &str, link: &Link) -> Write {
+fn audit_entry(by: &str, link: &Link) -> Write {
     audit::write(&audit::Entry {
         at: link.linked_at,
         action: "referrals.signup".to_owned(),

@@ -40,7 +40,7 @@ async fn shared(
 ) -> Result<[u8; SECRET_BYTES], StoreError> {
     let key = Key::new(Table::Checkpoints, "secrets", name);
     if let Some(item) = db.get(&key).await? {
-        return read(&key, &item);
+        return decode_secret(&key, &item);
     }
     let item = Fields::of(&key).text("secret", BASE64.encode(drawn)).item();
     let write = Write::Put {
@@ -54,13 +54,13 @@ async fn shared(
         Ok(_) | Err(StoreError::Unanswered(_)) => {
             let item = db.get(&key).await?;
             let gone = || StoreError::Unavailable(format!("the secret {name} is being made"));
-            read(&key, &item.ok_or_else(gone)?)
+            decode_secret(&key, &item.ok_or_else(gone)?)
         }
         Err(error) => Err(error),
     }
 }
 
-fn read(key: &Key, item: &Item) -> Result<[u8; SECRET_BYTES], StoreError> {
+fn decode_secret(key: &Key, item: &Item) -> Result<[u8; SECRET_BYTES], StoreError> {
     let row = Row::new(key.clone(), item);
     let bytes = BASE64.decode(row.text("secret")?).ok();
     bytes

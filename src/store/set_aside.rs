@@ -244,12 +244,12 @@ pub async fn released_of(
     partitions: u32,
 ) -> Result<Vec<Released>, StoreError> {
     let items = pages::all(db, pages::whole(Table::Checkpoints, RELEASED)).await?;
-    let read = |item: &Item| {
+    let own = |item: &Item| {
         let account = whose(item)?;
         let is_own = account.partition(partitions) == partition;
         is_own.then(|| Row::new(released_key(&account), item).json("body").ok())?
     };
-    Ok(items.iter().filter_map(read).collect())
+    Ok(items.iter().filter_map(own).collect())
 }
 
 /// The item of an account.
@@ -263,7 +263,7 @@ pub async fn get(
 /// Every account that is set aside.
 pub async fn all(db: &dyn Db) -> Result<Vec<Versioned<SetAside>>, StoreError> {
     let items = pages::all(db, pages::whole(Table::Checkpoints, HASH)).await?;
-    items.iter().map(read).collect()
+    items.iter().map(decode_set_aside).collect()
 }
 
 /// A record that cannot be decoded.
@@ -296,7 +296,7 @@ pub async fn readable(
     let items = pages::all(db, pages::whole(Table::Checkpoints, HASH)).await?;
     let (mut records, mut unreadable) = (Vec::new(), Vec::new());
     for item in &items {
-        match read(item) {
+        match decode_set_aside(item) {
             Ok(record) => records.push(record),
             Err(error @ StoreError::Corrupt { .. }) => unreadable.push(UnreadableRecord {
                 account: whose(item),
@@ -318,7 +318,7 @@ pub async fn of_partition(
     let is_own = |item: &&Item| {
         whose(item).is_some_and(|account| account.partition(partitions) == partition)
     };
-    items.iter().filter(is_own).map(read).collect()
+    items.iter().filter(is_own).map(decode_set_aside).collect()
 }
 
 fn range(item: &Item) -> Result<&str, StoreError> {
@@ -331,7 +331,7 @@ fn whose(item: &Item) -> Option<Account> {
     Account::new(kind.parse().ok()?, id).ok()
 }
 
-fn read(item: &Item) -> Result<Versioned<SetAside>, StoreError> {
+fn decode_set_aside(item: &Item) -> Result<Versioned<SetAside>, StoreError> {
     let row = Row::new(Key::new(Table::Checkpoints, HASH, range(item)?), item);
     Ok(Versioned {
         value: row.json("body")?,

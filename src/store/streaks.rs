@@ -37,7 +37,7 @@ pub fn put(account: &Account, streak: &Streak, position: Position) -> Write {
 pub async fn get(db: &dyn Db, account: &Account) -> Result<Option<Streak>, StoreError> {
     let key = key(account);
     let item = db.get(&key).await?;
-    item.map(|item| read(key, &item)).transpose()
+    item.map(|item| decode_streak(key, &item)).transpose()
 }
 
 /// The snapshots of several accounts, in their order (none twice).
@@ -46,11 +46,11 @@ pub async fn of_all(db: &dyn Db, accounts: &[Account]) -> Result<Vec<Option<Stre
     let items = db.batch_get(&keys).await?;
     let found = keys.into_iter().zip(items);
     found
-        .map(|(key, item)| item.map(|item| read(key, &item)).transpose())
+        .map(|(key, item)| item.map(|item| decode_streak(key, &item)).transpose())
         .collect()
 }
 
-fn read(key: Key, item: &Item) -> Result<Streak, StoreError> {
+fn decode_streak(key: Key, item: &Item) -> Result<Streak, StoreError> {
     let row = Row::new(key, item);
     let day = |name| -> Result<Option<Day>, StoreError> {
         let Some(text) = row.text_opt(name)? else {

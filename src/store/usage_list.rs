@@ -409,7 +409,7 @@ struct DayRow {
 
 impl DayRow {
     fn read(&self) -> Result<UsageRow, StoreError> {
-        let first = read(&self.key, &self.item)?;
+        let first = decode_usage_row(&self.key, &self.item)?;
         let reversal = self.reversal.as_ref();
         let reversal = reversal.map(|item| StoredReversal::of(&reversal_key(&self.key), item));
         let reversal = reversal.transpose()?;
@@ -417,7 +417,7 @@ impl DayRow {
             return Ok(UsageRow { reversal, ..first });
         };
         let key = completion_key(&self.key);
-        let completed = read(&key, item)?;
+        let completed = decode_usage_row(&key, item)?;
         Ok(UsageRow {
             completion: Some(StoredCompletion {
                 log_time: Row::new(key, item).parsed("logTime")?,
@@ -572,7 +572,7 @@ fn has_expired(item: &Item, now: Millis) -> bool {
 }
 
 /// The row of an event, without what amended it.
-fn read(key: &Key, item: &Item) -> Result<UsageRow, StoreError> {
+fn decode_usage_row(key: &Key, item: &Item) -> Result<UsageRow, StoreError> {
     let row = Row::new(key.clone(), item);
     let text = |name| row.text(name).map(str::to_owned);
     let optional = |name| Ok::<_, StoreError>(row.text_opt(name)?.map(str::to_owned));

@@ -68,7 +68,7 @@ fn piece_key(proposal: &ProposalId, hash: &str, number: u32) -> Key {
 /// A proposal, if its weights are frozen.
 pub async fn find(db: &dyn Db, proposal: &ProposalId) -> Result<Option<FrozenVotes>, StoreError> {
     let item = db.get(&record_key(proposal)).await?;
-    item.map(|item| read(&item)).transpose()
+    item.map(|item| decode_votes(&item)).transpose()
 }
 
 /// Proposals by name, those behind `after`, at most `limit`; and whether there are more.
@@ -83,7 +83,7 @@ pub async fn list(
         ..pages::whole(Table::Checkpoints, PARTITION)
     };
     let page = db.query(&query).await?;
-    let found = page.items.iter().map(read);
+    let found = page.items.iter().map(decode_votes);
     let found = found.collect::<Result<Vec<FrozenVotes>, StoreError>>()?;
     Ok((found, page.next.is_some()))
 }
@@ -213,7 +213,7 @@ fn put(frozen: &FrozenVotes) -> Write {
     }
 }
 
-fn read(item: &Item) -> Result<FrozenVotes, StoreError> {
+fn decode_votes(item: &Item) -> Result<FrozenVotes, StoreError> {
     let unknown = Row::new(Key::new(Table::Checkpoints, PARTITION, "?"), item);
     let proposal: ProposalId = unknown.parsed("item")?;
     let row = Row::new(record_key(&proposal), item);

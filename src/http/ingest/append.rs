@@ -13,9 +13,8 @@ use crate::http::ApiState;
 use crate::http::caller::Sender;
 use crate::http::problem::{BadEvent, Problem};
 use crate::log::usage::SENDER_HEADER;
-use crate::log::{LogError, NewRecord, Refusal, Topic};
+use crate::log::{LogError, NewRecord, Topic};
 use crate::ops::health::Outage;
-use crate::ops::log_throttle::LogThrottle;
 
 /// Records by partition.
 pub(super) struct Batches {

@@ -131,7 +131,7 @@ pub async fn current_key(db: &dyn Db, now: Millis) -> Result<SigningKey, StoreEr
     let mut attempts = Attempts::new(db);
     loop {
         if let Some(item) = db.get(&key("current")).await? {
-            return read(&item);
+            return decode_signing_key(&item);
         }
         let (public, private) = drawn(now)?;
         attempts.write(writes(&public, &private, None)).await?;
@@ -265,7 +265,7 @@ fn read_public(item: &Item) -> Result<PublicKey, StoreError> {
     })
 }
 
-fn read(item: &Item) -> Result<SigningKey, StoreError> {
+fn decode_signing_key(item: &Item) -> Result<SigningKey, StoreError> {
     let row = Row::new(key("current"), item);
     // Without a word of what stands there.
     let damaged = || row.corrupt("attribute pkcs8 holds no key");

@@ -179,14 +179,17 @@ pub async fn set_active(
             active: switch.active,
             ..code.clone()
         };
-        let writes = vec![put_code(&changed, unchanged(&code)), told(&changed, switch)];
+        let writes = vec![
+            put_code(&changed, unchanged(&code)),
+            audit_entry(&changed, switch),
+        ];
         if attempts.write(writes).await? == WriteOutcome::Written {
             return Ok(Some(changed));
         }
     }
 }
 
-fn told(code: &Code, switch: &Switch) -> Write {
+fn audit_entry(code: &Code, switch: &Switch) -> Write {
     audit::write(&audit::Entry {
         at: switch.now,
         action: "referral_codes.switch".to_owned(),

@@ -121,7 +121,9 @@ pub async fn link(db: &dyn Db, request: &LinkRequest) -> Result<Wallet, LinkErro
         let at = |index: usize| items.get(index).and_then(Option::as_ref);
         let head = control::read_head(at(0))?;
         let before = at(1).map(|item| read_wallet(account, item)).transpose()?;
-        let message = at(2).map(|item| nonces::read(account, item)).transpose()?;
+        let message = at(2)
+            .map(|item| nonces::decode_message(account, item))
+            .transpose()?;
         let message = message.ok_or(LinkRefusal::NonceUnknown)?;
         if let Some((token, number)) = &message.used
             && *token == request.token

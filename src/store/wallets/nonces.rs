@@ -63,7 +63,7 @@ async fn make_room(db: &dyn Db, account: &Account, now: Millis) -> Result<(), St
         ..pages::whole(Table::Checkpoints, partition(account))
     };
     let items = pages::all(db, query).await?;
-    let stored = items.iter().map(|item| read(account, item));
+    let stored = items.iter().map(|item| decode_message(account, item));
     let mut stored = stored.collect::<Result<Vec<StoredMessage>, StoreError>>()?;
     // Used ones are kept until they expire, so that a repeat is told what it is. They need no room:
     // links are limited by themselves.
@@ -90,7 +90,7 @@ pub async fn find_message(
     nonce: &str,
 ) -> Result<Option<StoredMessage>, StoreError> {
     let item = db.get(&nonce_key(account, nonce)).await?;
-    item.map(|item| read(account, &item)).transpose()
+    item.map(|item| decode_message(account, &item)).transpose()
 }
 
 /// The write that uses a message up, once.
@@ -129,7 +129,7 @@ fn put(
     }
 }
 
-pub(super) fn read(account: &Account, item: &Item) -> Result<StoredMessage, StoreError> {
+pub(super) fn decode_message(account: &Account, item: &Item) -> Result<StoredMessage, StoreError> {
     let row = Row::new(key(account, NONCE), item);
     let used = match row.text("state")? {
         OPEN => None,
