@@ -1,7 +1,11 @@
 //! What every decoder of foreign bytes promises, whatever it is given. `cargo fuzz` looks for bytes that
 //! break a promise; the test `fuzz::*` of the ordinary test suite runs the stored corpus.
 
+use tidemark::claims::check::{Beside, check};
+use tidemark::claims::{AccountsIndex, CloseFile, FileKind, read_accounts, read_leaves, read_rows};
 use tidemark::domain::amount::Money;
+use tidemark::domain::closing::Shape;
+use tidemark::domain::ethereum::{Address, MessageSignature, SignInMessage};
 use tidemark::domain::position::{Offset, Partition};
 use tidemark::domain::rules::{ModelPrice, RulesDocument, model_prices};
 use tidemark::domain::time::Millis;
@@ -19,7 +23,7 @@ use tidemark::pipeline::{decode_cut, fuzzed_cut};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets. Each has a file in `fuzz_targets` and a folder of stored inputs in `seeds`.
-pub const TARGETS: [Target; 21] = [
+pub const TARGETS: [Target; 23] = [
     ("usage_event", usage_event),
     ("posting_block", posting_block),
     ("litellm", litellm),
@@ -41,6 +45,8 @@ pub const TARGETS: [Target; 21] = [
     ("reject", reject),
     ("binary_event", binary_event),
     ("topic_spec", topic_spec),
+    ("sign_in_message", sign_in_message),
+    ("claim_file", claim_file),
 ];
 
 const RECEIVED: Millis = Millis(1_795_330_900_000);
@@ -340,5 +346,64 @@ pub fn topic_spec(data: &[u8]) {
     if let Err(faults) = TopicSpec::parse("fuzz.yaml", text) {
         assert!(!faults.0.is_empty());
         assert!(faults.0.iter().all(|fault| fault.file == "fuzz.yaml"));
+    }
+}
+
+/// What a wallet signs: a message, with its signature in the last line. A message that is read and
+/// written again is the same one.
+pub fn sign_in_message(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (message, signature) = text.rsplit_once('\n').unwrap_or((text, ""));
+    if let Ok(read) = message.parse::<SignInMessage>() {
+        assert_eq!(read.to_string().parse(), Ok(read.clone()));
+        assert_eq!(read.first_difference(&read), None);
+    }
+    if let Ok(address) = signature.parse::<Address>() {
+        assert_eq!(address.to_string().parse(), Ok(address));
+    }
+    if let Ok(signature) = signature.parse::<MessageSignature>() {
+        drop(signature.signer(message));
+    }
+}
+
+/// A directory with one file.
+struct Alone;
+
+impl Beside for Alone {
+    fn file(&self, _: FileKind) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+}
+
+/// The files of a closed month, which anybody may have edited, by their names or under another one.
+pub fn claim_file(data: &[u8]) {
+    for name in [
+        "file",
+        "openzeppelin.json",
+        "cumulative.json",
+        "uniswap.json",
+        "uniswap-1.json",
+        "sablier.csv",
+        "close.json",
+        "accounts.csv",
+        "openzeppelin.tree",
+    ] {
+        if let Ok(reports) = check(name, data, &Alone) {
+            assert!(
+                !reports.is_empty(),
+                "{name} is right, and nothing is said of it"
+            );
+        }
+    }
+    if let Ok(file) = CloseFile::read(data) {
+        assert_eq!(CloseFile::read(&file.bytes()).ok(), Some(file));
+    }
+    drop(AccountsIndex::read("accounts-index.csv", data));
+    drop(read_accounts("accounts.csv", data, &mut |_| ()));
+    drop(read_rows("accounts.csv", data));
+    for shape in [Shape::Standard, Shape::Layers] {
+        drop(read_leaves("tree", data, shape));
     }
 }

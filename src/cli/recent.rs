@@ -159,8 +159,9 @@ impl Recent {
         let (rejected, events) = self.rejected();
         (rejected > 0 && self.rejections().is_none()).then(|| {
             format!(
-                "{rejected} of the newest {events} events were rejected ({}); see why: tidemark \
-                 rejects list --last 5",
+                "{rejected} of the newest {events} events {} rejected ({}); see why: tidemark rejects \
+                 list --last 5",
+                if rejected == 1 { "was" } else { "were" },
                 self.reasons()
             )
         })
@@ -176,7 +177,7 @@ impl Recent {
         is_most(*without_usage, *metered).then(|| {
             format!(
                 "Most recent events have no token counts: {without_usage} of the newest {metered} \
-                 successful completions. They are not charged and earn the minimum. Make the \
+                 successful completions. They are not charged (their points do not depend on tokens). Make the \
                  gateway report usage, including for streams \
                  (docs/runbook.md#tidemarkusageunknown)."
             )

@@ -121,9 +121,19 @@ fn content(report: &Report) -> impl Ord + use<> {
         claim.id.clone().unwrap_or_default(),
         claim.time.clone().unwrap_or_default(),
         claim.status.clone().unwrap_or_default(),
-        Reverse((tokens.input, tokens.output, tokens.cached)),
+        // What says more comes first, and counts.
+        Reverse((
+            (tokens.input, tokens.output, tokens.cached),
+            (tokens.written, tokens.reasoning),
+            (claim.latency_ms, claim.audio_millis, claim.image_count),
+        )),
         claim.model.clone().unwrap_or_default(),
         claim.provider.clone().unwrap_or_default(),
+        (
+            claim.endpoint.clone().unwrap_or_default(),
+            claim.error_message.clone(),
+            (claim.is_stream, claim.is_provider_made_up),
+        ),
     )
 }
 
@@ -133,6 +143,9 @@ struct Around {
     children: BTreeMap<usize, Vec<usize>>,
 }
 
+/// How many reports with one id are looked at for another one's call. Those of a user stand
+/// together, in the order of their times.
+const SAME_ID_MAX: usize = 64;
 /// Frameworks are wrapped in a few others. Parents may also go round in a circle.
 const LEVELS_MAX: usize = 16;
 
@@ -283,7 +296,8 @@ impl Calls {
                 // twice.
                 let is_same =
                     |one: &&usize| overlap(&reports[**one], report) && calls.may_unite(**one, at);
-                match same.iter().find(is_same) {
+                let last = &same[same.len().saturating_sub(SAME_ID_MAX)..];
+                match last.iter().find(is_same) {
                     Some(one) => calls.unite(*one, at),
                     None => same.push(at),
                 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::calls::{Report, Reports};
 use super::claim::at;
 use super::fields::Fields;
-use super::json::{Object, repaired};
+use super::json::{Object, Scalar, repaired};
 use super::outcome::{Refusal, Skip};
 use super::outcomes::{Outcome, Outcomes};
 use super::structure::{each_element, without_bare_numbers, without_mark};
@@ -54,6 +54,8 @@ impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> ItemReader<F> {
         } else if let Some(list) = self.list_of_page(text) {
             reading.is_array = true;
             each_element(list, |item| reading.item(item))?;
+        } else if let Some(is_empty) = self.is_empty_page(text) {
+            reading.is_array = is_empty;
         } else if let Some(values) = values_in_a_row(text) {
             values.into_iter().try_for_each(|item| reading.item(item))?;
         } else {
@@ -65,6 +67,20 @@ impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> ItemReader<F> {
             })?;
         }
         reading.finish()
+    }
+
+    /// Of an answer of the gateway's own API that has no list: whether it is a page without items
+    /// (Go writes null), and not what went wrong, such as an answer to a key that has expired.
+    fn is_empty_page(&self, text: &str) -> Option<bool> {
+        let page = Object::parse(text).filter(|_| !self.lists.is_empty())?;
+        let is_item = ITEM.iter().any(|name| page.at(name) != Ok(None));
+        match (page.at("success"), page.at("code")) {
+            _ if is_item => None,
+            (Ok(None), Ok(None)) => None,
+            (Ok(Some(Scalar::Bool(true))), _) => Some(true),
+            (Ok(None), Ok(Some(Scalar::Number("0")))) => Some(true),
+            _ => Some(false),
+        }
     }
 
     /// The list of a page, as the gateway's own API answers.
@@ -80,6 +96,9 @@ impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> ItemReader<F> {
             .find(|list| list.starts_with('['))
     }
 }
+
+/// What answers of the gateways' own APIs never have beside `success` or `code`.
+const ITEM: [&str; 2] = ["id", "created_at"];
 
 /// Whether the first line is an array of its own, and there are more lines.
 fn is_array_a_line(text: &str) -> bool {

@@ -65,6 +65,8 @@ const OUTPUT: &str = "completion_tokens";
 const CACHED: &str = "other.cache_tokens";
 const WRITTEN: &str = "other.cache_creation_tokens";
 
+/// What new-api calls a test of a channel, in every language of its pages.
+const TEST: &str = "模型测试";
 const SUCCESS: u16 = 200;
 /// A failure about which nothing more is known.
 const FAILED: u16 = 500;
@@ -109,6 +111,9 @@ fn report(fields: &Fields<'_>, index: usize, settings: &GatewaySettings) -> Resu
         }),
         settings,
     };
+    if row.is_test(&kind) {
+        return Err(Skip::HealthCheck);
+    }
     if kind == Ok(Kind::Consume) && row.is_settlement() {
         return Err(Skip::Housekeeping);
     }
@@ -158,6 +163,26 @@ impl<'a> Row<'_, 'a> {
         self.other(path, |fields, path| {
             matches!(fields.at(path), Ok(Some(Scalar::Bool(true))))
         })
+    }
+
+    /// A test of a channel, which an administrator or a timer makes. new-api logs it as usage of the
+    /// administrator's, by a token that does not exist and has the name of the test; one-api as a
+    /// type of its own, whose number new-api has for errors.
+    fn is_test(&self, kind: &Read<Kind>) -> bool {
+        let said = |path| self.fields.text(path).ok().flatten();
+        let is_absent = |path| self.fields.at(path) == Ok(None);
+        match kind {
+            Ok(Kind::Consume) => {
+                let has_no_token = matches!(self.fields.count("token_id"), Ok(None | Some(0)));
+                let names = ["token_name", "content"];
+                has_no_token
+                    && names
+                        .into_iter()
+                        .all(|path| said(path).as_deref() == Some(TEST))
+            }
+            Ok(Kind::Error) => is_absent("other") && !is_absent("elapsed_time"),
+            _ => false,
+        }
     }
 
     /// A consume row that takes quota only, for a task or as a penalty: no request, no tokens.

@@ -11,6 +11,8 @@
 
 use serde_json::Value;
 
+use super::fields::says_nothing;
+
 /// What a text says about the session that it may name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Session {
@@ -45,7 +47,7 @@ pub(super) fn classify(text: &str) -> Session {
     let Some(named) = in_json(text).or_else(|| in_words(text)) else {
         return Session::No;
     };
-    let part = |part: Option<String>| part.filter(|part| !part.is_empty());
+    let part = |part: Option<String>| part.filter(|part| !says_nothing(part));
     match part(named.account).or(part(named.device)) {
         Some(person) => Session::Of(person),
         None => Session::Anonymous,
@@ -58,7 +60,7 @@ fn in_json(text: &str) -> Option<SessionParts> {
     }
     let object: serde_json::Map<String, Value> = serde_json::from_str(text).ok()?;
     let part = |name: &&str| match object.get(*name)? {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::String(text) if !says_nothing(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
@@ -100,6 +102,14 @@ mod tests {
                 r#"{"device_id":"c0ffee","account_uuid":"","session_id":"1"}"#,
                 of("c0ffee"),
             ),
+            // What stands where nothing is known is nobody's name.
+            ("user_c0ffee_account_none_session_1", of("c0ffee")),
+            ("user_null_account_none_session_1", Session::Anonymous),
+            (
+                r#"{"account_uuid":"null","user_id":"undefined","device_id":"c0ffee"}"#,
+                of("c0ffee"),
+            ),
+            (r#"{"account_uuid":"null","user":"anna"}"#, of("anna")),
             (r#"{"session_id":"1"}"#, Session::Anonymous),
             (r#" {"device_id":7,"session_id":"1"}"#, of("7")),
             // Objects of other clients.

@@ -49,7 +49,7 @@ pub(super) struct ReportedTokens {
     pub total: Option<u64>,
 }
 
-/// Where the counts of a format stand: of several places, the first that has a count.
+/// Where the counts of a format stand: of several places, the first that has a count over 0.
 pub(super) struct Places<'p> {
     pub input: &'p [&'p str],
     pub output: &'p [&'p str],
@@ -61,13 +61,17 @@ pub(super) struct Places<'p> {
 
 impl ReportedTokens {
     pub fn read(fields: &Fields<'_>, places: &Places<'_>) -> Result<ReportedTokens, Refusal> {
+        // 0 under one name may mean that nothing was known there, and another name knows.
         let first = |paths: &[&str]| {
+            let mut found = None;
             for path in paths {
-                if let Some(count) = fields.count(path)? {
-                    return Ok(Some(count));
+                match fields.count(path)? {
+                    Some(0) => found = Some(0),
+                    Some(count) => return Ok(Some(count)),
+                    None => (),
                 }
             }
-            Ok(None)
+            Ok(found)
         };
         Ok(ReportedTokens {
             input: first(places.input)?,

@@ -6,10 +6,14 @@ use bytes::Bytes;
 
 use super::Commands;
 use crate::app::{CommandError, Refusal};
+use crate::domain::amount::{Money, Points};
+use crate::domain::event::BEHIND_MS_MAX;
+use crate::domain::outcomes::is_successful;
 use crate::domain::reversal::{ADMIN_SOURCE, Original, Reversal};
 use crate::domain::time::Millis;
 use crate::log::usage::reversal;
 use crate::log::{Headers, NewRecord, Topic, usage_partition};
+use crate::store::usage_list::UsageRow;
 use crate::store::{reversals, usage_list};
 
 pub use crate::store::reversals::NewReversal;
@@ -23,10 +27,18 @@ pub struct SentReversal {
     pub offset: Option<u64>,
 }
 
+const NOTHING: &str = "the request earned and cost nothing, so there is nothing to reverse";
+
+fn earned_nothing(request: &UsageRow) -> bool {
+    let points = [request.user_points, request.provider_points];
+    let costs = [request.cost, request.shadow_cost];
+    !is_successful(request.status_code) || points == [Points::ZERO; 2] && costs == [Money::ZERO; 2]
+}
+
 impl Commands {
-    /// Takes back what a request earned and cost. Refused if there is no such request, or if
-    /// another reversal took it back; what only rating can tell (a request that is too old, or
-    /// earned nothing) is a reject. Repeating it under the same key is safe.
+    /// Takes back what a request earned and cost. Refused if there is no such request, if another
+    /// reversal took it back, if it is too old, or if it earned and cost nothing: rating judges the
+    /// same, and would make the reversal a reject. Repeating it under the same key is safe.
     pub async fn reverse(&self, request: NewReversal) -> Result<SentReversal, CommandError> {
         let now = self.now();
         self.must_be_reversible(&request, now).await?;
@@ -79,13 +91,22 @@ impl Commands {
         };
         let is_own =
             |id: &str, source: &str| source == ADMIN_SOURCE && id == request.idempotency_key;
-        match found.reversal {
+        match &found.reversal {
             Some(before) if !is_own(&before.id, &before.source) => {
-                let (id, source) = (before.id, before.source);
+                let (id, source) = (&before.id, &before.source);
                 let detail = format!("the request was reversed before, by '{id}' of '{source}'");
-                Err(Refusal::conflict("already_reversed", detail).into())
+                return Err(Refusal::conflict("already_reversed", detail).into());
             }
-            _ => Ok(()),
+            Some(_) => return Ok(()),
+            None => (),
+        }
+        if *time < now.plus(-BEHIND_MS_MAX) {
+            let detail = "the request is more than 35 days old; correct it with an adjustment";
+            return Err(Refusal::conflict("too_old", detail).into());
+        }
+        match earned_nothing(&found) {
+            true => Err(Refusal::conflict("nothing_to_reverse", NOTHING).into()),
+            false => Ok(()),
         }
     }
 }

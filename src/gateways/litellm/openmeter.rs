@@ -57,17 +57,9 @@ fn claim<'a>(fields: &Fields<'a>) -> Claim<'a> {
         output: "data.completion_tokens",
     };
     let metered = metered(fields, Format::LitellmOpenmeter, &paths);
-    let has_output = metered.endpoint.as_ref().is_ok_and(|path| has_output(path));
-    let tokens = match (is_usage_of_model(fields), missing_half(fields)) {
-        (true, Some(half)) if has_output => Err(Refusal::new(
-            Reason::MissingField,
-            half,
-            "is missing: send both counts of a call in one event. Input and output in two events could \
-             count as two requests. If the counts are known at different times, send tidemark's own events: \
-             a later one completes the first",
-        )),
-        (true, _) => metered.tokens,
-        (false, _) => Err(Refusal::new(
+    let tokens = match is_usage_of_model(fields) {
+        true => metered.tokens,
+        false => Err(Refusal::new(
             Reason::UnknownType,
             "type",
             "is not that of a call of a model (litellm_tokens), and the event has no token counts: send one \
@@ -104,12 +96,12 @@ fn is_usage_of_model(fields: &Fields<'_>) -> bool {
 /// source are one event by the rules of CloudEvents, of which OpenMeter itself drops the second;
 /// and one that comes alone does not say whether the other will have its id and time. So neither is
 /// taken, and both are kept as rejects.
-fn missing_half(fields: &Fields<'_>) -> Option<&'static str> {
-    const HALVES: [&str; 2] = ["data.prompt_tokens", "data.completion_tokens"];
-    let [has_input, has_output] = HALVES.map(|path| fields.at(path) != Ok(None));
+fn missing_half(fields: &Fields<'_>, paths: &Paths) -> Option<&'static str> {
+    let [has_input, has_output] =
+        [paths.input, paths.output].map(|path| fields.at(path) != Ok(None));
     match (has_input, has_output) {
-        (true, false) => Some(HALVES[1]),
-        (false, true) => Some(HALVES[0]),
+        (true, false) => Some(paths.output),
+        (false, true) => Some(paths.input),
         _ => None,
     }
 }
@@ -131,6 +123,12 @@ pub(super) fn metered<'a>(fields: &Fields<'a>, format: Format, paths: &Paths) ->
         .map(|model| endpoint_of_model(model.as_deref()));
     let has_output = endpoint.as_ref().is_ok_and(|endpoint| has_output(endpoint));
     let tokens = || {
+        if let Some(half) = missing_half(fields, paths).filter(|_| has_output) {
+            let problem = "is missing: send both counts of a call in one event. Input and output in two \
+                           events could count as two requests. If the counts are known at different times, \
+                           send tidemark's own events: a later one completes the first";
+            return Err(Refusal::new(Reason::MissingField, half, problem));
+        }
         let counted = ReportedTokens {
             input: fields.count(paths.input)?,
             output: fields.count(paths.output)?,

@@ -34,6 +34,7 @@ use super::call_types::{GET_RESPONSES, RETRIEVE_BATCH, base_name, endpoint_of, i
 use super::provider::{Provider, Route};
 use super::response_id::response_id;
 use super::{CALL_ORIGIN, HEALTH_CHECK, KEY_NAME, KEY_USER, ROUTE, UNSET, hashed};
+use crate::domain::event::Reason;
 use crate::domain::ids::check_id;
 use crate::gateways::calls::Report;
 use crate::gateways::claim::{Claim, Read};
@@ -41,7 +42,7 @@ use crate::gateways::fields::{Fields, Instant, missing, without_query};
 use crate::gateways::items::ItemReader;
 use crate::gateways::json::Scalar;
 use crate::gateways::kind::{endpoint_of_model, has_output, is_images, is_transcription};
-use crate::gateways::outcome::Skip;
+use crate::gateways::outcome::{Refusal, Skip};
 use crate::gateways::tokens::{Places, ReportedTokens, Tokens};
 use crate::gateways::{BodyError, Format, GatewaySettings, Outcomes};
 
@@ -78,6 +79,8 @@ pub(in crate::gateways) const REASONING: [&str; 2] = [
     "metadata.usage_object.completion_tokens_details.reasoning_tokens",
     "metadata.usage_object.output_tokens_details.reasoning_tokens",
 ];
+/// The counts of the provider; no version writes anything but an object, or nothing.
+const USAGE: &str = "metadata.usage_object";
 /// How many images there were; older versions do not count them.
 pub(in crate::gateways) const IMAGES: &str = "metadata.usage_object.output_image_count";
 /// Where the length of audio is, in seconds.
@@ -181,13 +184,16 @@ impl<'a> Payload<'_, 'a> {
         let call = self.said("call_type");
         let call = call.as_deref().map(base_name).unwrap_or_default();
         let has_tokens = self.tokens().is_ok_and(|tokens| tokens.input.is_some());
+        // LiteLLM's own job that fetches the cost of batches does not say that it did.
+        if call == RETRIEVE_BATCH && has_tokens {
+            return Ok(Billed::Later("batch"));
+        }
         match self.said(CALL_ORIGIN).as_deref() {
             Some(BACKGROUND_POLL) if has_tokens => return Ok(Billed::Later("response")),
             Some(BACKGROUND_POLL) if self.has_failed_later() => {
                 return Ok(Billed::Later("response"));
             }
             Some(BACKGROUND_POLL) => return Err(Skip::UsagePending),
-            Some(_) if call == RETRIEVE_BATCH && has_tokens => return Ok(Billed::Later("batch")),
             Some(_) => return Err(Skip::GatewayCall),
             None => (),
         }
@@ -354,8 +360,11 @@ impl<'a> Payload<'_, 'a> {
     fn endpoint(&self, billed: Billed) -> Read<Cow<'a, str>> {
         match billed {
             Billed::Later("response") => return Ok(Cow::Borrowed("/v1/responses")),
-            // A batch is of one endpoint, which nothing but its model tells.
+            // A batch is of one endpoint; some providers do not name it.
             Billed::Later(_) => {
+                if let Some(endpoint) = self.said("response.endpoint") {
+                    return Ok(without_query(endpoint));
+                }
                 let model = self.said("model");
                 return Ok(Cow::Borrowed(endpoint_of_model(model.as_deref())));
             }
@@ -420,6 +429,10 @@ impl<'a> Payload<'_, 'a> {
     }
 
     fn tokens(&self) -> Read<Tokens> {
+        if self.said(USAGE).is_some() {
+            let problem = "is a text, so it is not known which tokens were cached: send the object";
+            return Err(Refusal::new(Reason::WrongType, USAGE, problem));
+        }
         let counted = ReportedTokens::read(self.fields, &TOKENS)?;
         let endpoint = self.endpoint(Billed::Call);
         let is_success = self.said("status").as_deref() == Some("success");

@@ -28,13 +28,14 @@ use crate::domain::event::Reason;
 use crate::domain::time::Millis;
 use crate::gateways::GatewaySettings;
 use crate::gateways::claim::Read;
-use crate::gateways::fields::{Fields, without_query};
+use crate::gateways::fields::{Fields, says_nothing, without_query};
 use crate::gateways::json::{Object, Scalar};
 use crate::gateways::litellm::call_types::{base_name, endpoint_of, is_housekeeping};
 use crate::gateways::litellm::payload::{CACHED, IMAGES, REASONING, SECONDS, WRITTEN};
 use crate::gateways::litellm::provider::{Provider, Route};
 use crate::gateways::litellm::{CALL_ORIGIN, HEALTH_CHECK, KEY_NAME, KEY_USER, ROUTE};
 use crate::gateways::outcome::{Refusal, Skip};
+use crate::gateways::structure::without_bare_numbers;
 use crate::gateways::tokens::Places;
 
 /// The scope of its spans, and of spans of its own work.
@@ -157,19 +158,23 @@ impl Unfolded {
     pub fn of(attributes: &Object<'_>) -> Unfolded {
         let mut unfolded = Unfolded::default();
         for name in [HIDDEN, USAGE] {
-            let Ok(Some(Scalar::Text(text))) = attributes.at(name) else {
-                continue;
+            let text = match attributes.at(name) {
+                Ok(None) => continue,
+                Ok(Some(Scalar::Text(text))) if says_nothing(&text) => continue,
+                Ok(Some(Scalar::Text(text))) => text,
+                _ => {
+                    unfolded.unreadable.push(name);
+                    continue;
+                }
             };
-            if text.trim().is_empty() {
-                continue;
-            }
-            let json = || RawValue::from_string(json_of(&text)?).ok();
-            match RawValue::from_string(text.clone().into_owned())
-                .ok()
-                .or_else(json)
-            {
-                Some(object) => unfolded.objects.push((name, object)),
-                None => unfolded.unreadable.push(name),
+            let json = || RawValue::from_string(without_bare_numbers(&text).into_owned()).ok();
+            let python = || RawValue::from_string(json_of(&text)?).ok();
+            match json().or_else(python) {
+                Some(object) if object.get().starts_with('{') => {
+                    unfolded.objects.push((name, object));
+                }
+                Some(null) if null.get() == "null" => {}
+                _ => unfolded.unreadable.push(name),
             }
         }
         unfolded
@@ -217,6 +222,7 @@ fn json_of(python: &str) -> Option<String> {
                     "None" => "null",
                     "True" => "true",
                     "False" => "false",
+                    "nan" | "inf" | "-inf" => "null",
                     // What is not a number is not JSON.
                     number => number,
                 });

@@ -148,7 +148,11 @@ impl<'a> Span<'a> {
         let claim = Claim {
             provider: unfolded.check_provider().and(provider),
             model: self.first(&litellm::MODELS),
-            tokens: unfolded.check_tokens().and(claim.tokens),
+            // What a failure used is charged to nobody.
+            tokens: match has_failed {
+                true => claim.tokens,
+                false => unfolded.check_tokens().and(claim.tokens),
+            },
             audio_millis: is_audio
                 .then(|| litellm::audio_millis(&self.attributes))
                 .flatten(),

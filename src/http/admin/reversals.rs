@@ -45,8 +45,7 @@ pub(super) struct Reversed {
 /// Takes back what a request earned and cost: the provider's and the user's points, every
 /// referrer's share, and the charge.
 ///
-/// The statement shows it within seconds. What only rating can tell, that the request is more than
-/// 35 days old or earned nothing, makes the reversal a reject.
+/// The statement shows it within seconds.
 #[utoipa::path(post, path = "/api/admin/reversals", tag = "admin", security(("key" = ["admin:write"])),
     params(("Idempotency-Key" = String, Header, description = "Names this reversal: sent again under the same key, it counts once per user.",
         example = "ticket-78")),
@@ -55,7 +54,8 @@ pub(super) struct Reversed {
     responses(
         (status = 202, description = "Sent to the log, durably, now or before under this key.", body = Reversed),
         (status = 404, description = "`unknown_original`: there is no such request.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`already_reversed`: another reversal has taken it back.", body = Problem,
+        (status = 409, description = "`already_reversed`: another reversal has taken it back. `too_old`: the request is more than 35 days old. \
+            `nothing_to_reverse`: it earned and cost nothing.", body = Problem,
             content_type = "application/problem+json"),
         (status = 422, description = "`idempotency_key_reused`: for another request. `invalid_reason`: it cannot be kept.", body = Problem,
             content_type = "application/problem+json"),

@@ -325,8 +325,9 @@ fn of_bad_events(sorted: Sorted) -> Problem {
     };
     let bad = sorted.bad_codes.len() as u64;
     let detail = format!(
-        "{bad} of {} events are invalid, so none was accepted; correct or leave out those that `events` lists, or send with ?partial=true",
-        bad + sorted.good
+        "{bad} of {} events {} invalid, so none was accepted; correct or leave out those that `events` lists, or send with ?partial=true",
+        bad + sorted.good,
+        if bad == 1 { "is" } else { "are" }
     );
     Problem::new(status, "invalid_events", detail).of_events(sorted.bad)
 }

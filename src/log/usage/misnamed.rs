@@ -214,6 +214,9 @@ const PLAIN_SOURCE: &str = "source";
 /// Shorter names are one letter away from too much else.
 const MISSPELT_CHARS_MIN: usize = 6;
 
+/// How many names are looked at: an event has some thirty.
+const NAMES_MAX: usize = 200;
+
 /// Every field of a record that is probably a misnamed one of ours, which the record lacks.
 pub(super) fn faults(top: &Object<'_>, form: Form) -> Vec<Rejection> {
     let data = match form {
@@ -227,7 +230,7 @@ pub(super) fn faults(top: &Object<'_>, form: Form) -> Vec<Rejection> {
     let at_top = top.names().map(|name| ("", name));
     let in_data = data.names().map(|name| ("data.", name));
     let mut faults = Vec::new();
-    for (place, name) in at_top.chain(in_data) {
+    for (place, name) in at_top.chain(in_data).take(NAMES_MAX) {
         if let Some(right) = right_name(form, place, name)
             && is_lacking(right)
         {

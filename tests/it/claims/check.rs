@@ -1,7 +1,8 @@
 //! `claims check`: a right file passes; one with any other character is refused, and the line is named.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::path::Path;
+use std::{fs, io};
 
 use tidemark::claims::check::{Beside, check};
 use tidemark::claims::{
@@ -103,6 +104,25 @@ fn other(byte: u8) -> u8 {
         b' ' => b'\n',
         b'x' => b'y',
         _ => b'x',
+    }
+}
+
+/// The forms are other people's: contracts, wallets and payment services read them byte by byte.
+/// The fuzzer begins with them, too.
+#[test]
+fn the_bytes_of_a_closes_files_stay_the_same() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/claim_file");
+    for (kind, bytes) in files_of(3).0 {
+        let path = dir.join(kind.to_string());
+        if std::env::var_os("UPDATE_FIXTURES").is_some() {
+            fs::write(&path, &bytes).unwrap();
+        }
+        let stored = fs::read(&path).unwrap();
+        assert!(
+            stored == bytes,
+            "{kind}: {}",
+            String::from_utf8_lossy(&bytes)
+        );
     }
 }
 

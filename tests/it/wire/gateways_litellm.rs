@@ -355,6 +355,34 @@ fn usage_that_litellm_does_not_know_is_unknown() {
 }
 
 #[test]
+fn a_count_of_zero_under_one_name_does_not_hide_the_one_under_another() {
+    let usage = json!({"prompt_tokens_details": {"cached_tokens": 0, "cache_creation_tokens": 5},
+        "cache_read_input_tokens": 7, "cache_creation_input_tokens": 0});
+    let is = one(
+        Format::Litellm,
+        &payload(&[("metadata.usage_object", usage)]),
+    );
+    let data = &is["event"]["data"];
+    assert_eq!(data["cachedInputTokens"], 7, "{is}");
+    assert_eq!(data["cacheWriteTokens"], 5, "{is}");
+}
+
+#[test]
+fn usage_that_is_a_text_is_refused_since_nobody_knows_what_was_cached() {
+    let with = |usage: Value| {
+        one(
+            Format::Litellm,
+            &payload(&[("metadata.usage_object", usage)]),
+        )
+    };
+    let is = with(json!("{'cache_read_input_tokens': 7}"));
+    assert_eq!(is["refused"][1], "wrong_type", "{is}");
+    for nothing in [json!(""), json!("None"), json!({}), Value::Null] {
+        assert!(with(nothing).get("event").is_some());
+    }
+}
+
+#[test]
 fn the_id_of_a_call_is_its_own_and_stays_the_same() {
     let id = |changes: &[(&str, Value)]| {
         let is = one(Format::Litellm, &payload(changes));
@@ -388,12 +416,20 @@ fn what_is_not_inference_of_a_user_is_passed_over() {
     for (path, with, reason) in [
         ("call_type", "aget_responses", "housekeeping"),
         ("call_type", "avector_store_file_list", "housekeeping"),
-        ("call_type", "aretrieve_batch", "housekeeping"),
         (origin, "guardrail", "gateway_call"),
     ] {
         let is = one(Format::Litellm, &payload(&[(path, json!(with))]));
         assert_eq!(is, json!({"skipped": reason, "items": 1}), "{path} {with}");
     }
+    // One that is not done.
+    let poll = payload(&[
+        ("call_type", json!("aretrieve_batch")),
+        ("prompt_tokens", json!(0)),
+        ("completion_tokens", json!(0)),
+        ("total_tokens", json!(0)),
+    ]);
+    let is = one(Format::Litellm, &poll);
+    assert_eq!(is, json!({"skipped": "housekeeping", "items": 1}));
     let alias = "metadata.user_api_key_alias";
     let check = (alias, json!("litellm-internal-health-check"));
     let nobody = ("metadata.user_api_key_user_id", Value::Null);

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use tidemark::gateways::Format;
 
-use super::gateways::{Changes, LAGO, OPENMETER, RECEIVED, change, one, outcomes, shown};
+use super::gateways::{
+    Changes, LAGO, OPENMETER, RECEIVED, change, is_refused, one, outcomes, shown,
+};
 
 #[test]
 fn openmeter_and_lago_are_read_as_litellm_writes_them() {
@@ -257,4 +259,40 @@ fn answers_from_the_cache_have_ids_of_their_own_in_openmeter() {
     let ids =
         [of_cache, &again].map(|item| one(Format::LitellmOpenmeter, item)["event"]["id"].clone());
     assert_ne!(ids[0], ids[1]);
+}
+
+#[test]
+fn lago_takes_what_carries_usage_of_a_model_and_its_lists_of_events() {
+    let with = |properties: Value| {
+        let mut event: Value = serde_json::from_str(LAGO).unwrap();
+        event["event"]["properties"] = properties;
+        event
+    };
+    for (properties, reason, field) in [
+        (json!({"gb": "5"}), "unknown_type", "event.properties.model"),
+        (json!({}), "unknown_type", "event.properties.model"),
+        (
+            json!({"model": "gpt-4o", "prompt_tokens": 500}),
+            "missing_field",
+            "event.properties.completion_tokens",
+        ),
+        (
+            json!({"completion_tokens": 70}),
+            "missing_field",
+            "event.properties.prompt_tokens",
+        ),
+    ] {
+        is_refused(Format::LitellmLago, &with(properties), reason, field);
+    }
+    // LiteLLM tells no tokens of some calls.
+    let is = one(Format::LitellmLago, &with(json!({"model": "gpt-4o"})));
+    assert!(is.get("event").is_some(), "{is}");
+    let whole: Value = serde_json::from_str(LAGO).unwrap();
+    let mut other = whole["event"].clone();
+    other["transaction_id"] = json!("other");
+    let list = json!({"events": [whole["event"], other]}).to_string();
+    let is = shown(&outcomes(Format::LitellmLago, list.as_bytes()));
+    let alone = one(Format::LitellmLago, &whole);
+    assert_eq!(is[0]["event"], alone["event"]);
+    assert_eq!(is[1]["event"]["id"], "other", "{is}");
 }

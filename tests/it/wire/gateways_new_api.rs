@@ -1,9 +1,9 @@
 //! Rows of new-api's logs, field by field.
 
 use serde_json::{Value, json};
-use tidemark::gateways::Format;
+use tidemark::gateways::{Format, GatewaySettings};
 
-use super::gateways::{Changes, NEW_API, change, earns_for, is_refused, one};
+use super::gateways::{Changes, NEW_API, RECEIVED, change, earns_for, is_refused, items, one};
 
 fn row(at: usize, changes: Changes<'_>) -> Value {
     let rows: Vec<Value> = serde_json::from_str(NEW_API).unwrap();
@@ -143,6 +143,29 @@ fn what_is_no_request_is_passed_over_and_what_cannot_be_read_is_kept() {
             row(5, vec![]),
             json!({"skipped": "not_inference", "items": 1}),
         ),
+        // Tests of channels: new-api's, and one-api's type, which has the number of errors.
+        (
+            row(
+                0,
+                vec![
+                    ("content", json!("模型测试")),
+                    ("token_name", json!("模型测试")),
+                    ("token_id", json!(0)),
+                ],
+            ),
+            json!({"skipped": "health_check", "items": 1}),
+        ),
+        (
+            row(
+                0,
+                vec![
+                    ("type", json!(5)),
+                    ("other", Value::Null),
+                    ("elapsed_time", json!(812)),
+                ],
+            ),
+            json!({"skipped": "health_check", "items": 1}),
+        ),
         (
             row(0, vec![("type", json!(3))]),
             json!({"skipped": "not_inference", "items": 1}),
@@ -151,6 +174,16 @@ fn what_is_no_request_is_passed_over_and_what_cannot_be_read_is_kept() {
     for (row, expected) in rows {
         assert_eq!(one(Format::NewApi, &row), expected, "{row}");
     }
+    // A user may name a token so.
+    let named = row(
+        0,
+        vec![
+            ("content", json!("模型测试")),
+            ("token_name", json!("模型测试")),
+            ("token_id", json!(7)),
+        ],
+    );
+    assert!(one(Format::NewApi, &named).get("event").is_some());
     let refused: Vec<(Value, &str, &str)> = vec![
         (row(3, vec![]), "unknown_type", "type"),
         (row(0, vec![("type", Value::Null)]), "missing_field", "type"),
@@ -195,5 +228,30 @@ fn what_is_no_request_is_passed_over_and_what_cannot_be_read_is_kept() {
 fn who_is_configured_for_a_channel_earns_for_it() {
     for name in ["7", "east"] {
         earns_for(Format::NewApi, &row(0, vec![]), name);
+    }
+}
+
+#[test]
+fn an_answer_without_rows_is_an_empty_page_or_no_page() {
+    let read = |format, body: Value| {
+        let settings = GatewaySettings::default();
+        let body = body.to_string();
+        tidemark::gateways::read(format, body.as_bytes(), RECEIVED, &settings)
+    };
+    for format in [Format::NewApi, Format::Sub2Api] {
+        for empty in [
+            json!({"success": true, "data": {"items": null}}),
+            json!({"success": true, "data": []}),
+            json!({"code": 0, "message": "success", "data": {"items": null}}),
+        ] {
+            let outcomes = read(format, empty.clone()).expect("a page");
+            assert_eq!(items(&outcomes), 0, "{empty}");
+        }
+        for failed in [
+            json!({"success": false, "message": "token expired"}),
+            json!({"code": 401, "message": "unauthorized"}),
+        ] {
+            assert!(read(format, failed.clone()).is_err(), "{failed}");
+        }
     }
 }

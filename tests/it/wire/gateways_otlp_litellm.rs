@@ -420,7 +420,18 @@ fn a_text_that_should_hold_an_object_says_nothing_or_refuses_its_span() {
         one(Format::Otlp, &litellm(&changes))
     };
     for name in ["metadata.usage_object", "hidden_params"] {
-        for text in ["", " ", "None", "{}", r"{'a': 'it\'s'}"] {
+        for text in [
+            "",
+            " ",
+            "None",
+            "-",
+            "null",
+            "{}",
+            r"{'a': 'it\'s'}",
+            // Numbers that nobody needs.
+            r#"{"response_cost": NaN}"#,
+            "{'cost': nan, 'limit': -inf}",
+        ] {
             let is = with(name, text);
             let data = &is["event"]["data"];
             assert_eq!(data["inputTokens"], 1200, "{name}={text}: {is}");
@@ -431,12 +442,26 @@ fn a_text_that_should_hold_an_object_says_nothing_or_refuses_its_span() {
             "{'prompt_tok",
             "{'a': {'b': 1}",
             "Usage(cached_tokens=4)",
+            "[1]",
+            r#""{\"cached\": 1}""#,
         ] {
             let is = with(name, text);
             assert_eq!(is["refused"][1], "malformed", "{name}={text}: {is}");
             assert!(is["refused"].to_string().contains(name), "{text}: {is}");
         }
     }
+    // A failure is nobody's charge, and must be somebody's.
+    let failed = [
+        ("metadata.usage_object", json!("{'cut")),
+        ("error.type", json!("APIError")),
+        ("gen_ai.system", json!("openai")),
+    ];
+    let is = one(Format::Otlp, &litellm(&failed));
+    assert_eq!(is["event"]["data"]["statusCode"], 500, "{is}");
+    let object =
+        json!({"kvlistValue": {"values": [{"key": "model_id", "value": {"stringValue": "d"}}]}});
+    let is = one(Format::Otlp, &litellm(&[("hidden_params", object)]));
+    assert_eq!(is["refused"][1], "malformed", "{is}");
     let told = r"{'note': 'it\'s', 'prompt_tokens_details': {'cached_tokens': 1000}}";
     let is = with("metadata.usage_object", told);
     assert_eq!(is["event"]["data"]["cachedInputTokens"], 1000, "{is}");

@@ -552,10 +552,28 @@ fn many_spans_around_one_inference_are_no_reason_to_refuse_it() {
     );
 }
 
+#[test]
+fn spans_that_share_an_id_and_cannot_be_one_call_are_counted_in_no_time() {
+    // A client may write one id into all of its spans.
+    let span = |n: u64| {
+        let mut body = export(&[
+            ("gen_ai.response.id", json!("chatcmpl-0123456789abcdef")),
+            ("enduser.id", json!(format!("user-{n}"))),
+            (".spanId", json!(format!("{n:016x}"))),
+        ]);
+        body["resourceSpans"][0]["scopeSpans"][0]["spans"][0].take()
+    };
+    let mut body = export(&[]);
+    body["resourceSpans"][0]["scopeSpans"][0]["spans"] = (1..=9_000).map(span).collect();
+    // Compared with each other, they would take minutes here.
+    assert_eq!(otlp(&body).len(), 9_000);
+}
+
 /// A batch of items of every sort; some are the same call.
 fn any_batch() -> impl Strategy<Value = Vec<Value>> {
-    let item = (0..4u64, 0..3u64, any::<bool>(), prop::option::of(0..2u64)).prop_map(
-        |(call, user, has_tokens, broken)| {
+    let said = (any::<bool>(), 0..3u64, 0..3u64, 0..3u64);
+    let item = (0..4u64, 0..3u64, said, prop::option::of(0..2u64)).prop_map(
+        |(call, user, (has_tokens, took, written, reasoning), broken)| {
             let tokens = if has_tokens { 100 } else { 0 };
             let mut item = payload(&[
                 ("litellm_call_id", json!(format!("call-{call}"))),
@@ -566,6 +584,12 @@ fn any_batch() -> impl Strategy<Value = Vec<Value>> {
                 ("prompt_tokens", json!(tokens)),
                 ("completion_tokens", json!(tokens)),
                 ("total_tokens", json!(2 * tokens)),
+                ("endTime", json!(1_795_394_970.0 + took as f64)),
+                (
+                    "metadata.usage_object",
+                    json!({"cache_creation_input_tokens": written,
+                        "completion_tokens_details": {"reasoning_tokens": reasoning}}),
+                ),
             ]);
             match broken {
                 Some(0) => item["startTime"] = json!("never"),

@@ -130,13 +130,21 @@ fn a_call_type_names_its_endpoint_without_a_route() {
 
 #[test]
 fn what_ends_later_is_of_the_service_that_it_was_and_may_fail() {
-    let origin = "metadata.internal_call_origin";
+    // LiteLLM's job, as it is: it does not say that no client made the call.
     let batch = [
         ("call_type", json!("aretrieve_batch")),
-        (origin, json!("batch_cost_poll")),
+        ("id", json!("batch_abc123")),
         ("model", json!("text-embedding-3-small")),
     ];
     assert_eq!(data(&batch)["endpoint"], "/v1/embeddings");
+    let named = ("response.endpoint", json!("/v1/chat/completions"));
+    let named = [&batch[..], &[named]].concat();
+    assert_eq!(data(&named)["endpoint"], "/v1/chat/completions");
+    let ids = [&batch[..], &named].map(|changes| {
+        let again = [changes, &[("litellm_call_id", json!("another"))]].concat();
+        one(Format::Litellm, &payload(&again))["event"]["id"].clone()
+    });
+    assert_eq!(ids[0], ids[1]);
     let failed = |background: bool, origin: Value| {
         payload(&[
             ("call_type", json!("aget_responses")),

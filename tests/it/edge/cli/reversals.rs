@@ -93,6 +93,12 @@ fn a_request_is_taken_back_once_whoever_asks_and_how_often() {
         first.clone(),
     ]);
     place.wait();
+    // Nothing is sent, and nothing audited, of what rating would refuse.
+    let refused = place.tidemark(&reverse(&failed, "ticket-4")).failed(2);
+    assert!(
+        refused.contains("earned and cost nothing, so there is nothing to reverse"),
+        "{refused}"
+    );
     let rejects = place.tidemark(&["rejects", "list", "--json"]).lines();
     let reasons: Vec<&Value> = rejects.iter().map(|reject| &reject["reason"]).collect();
     for reason in ["already_reversed", "unknown_original", "nothing_to_reverse"] {
