@@ -13,7 +13,7 @@ use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::{Failure, HaltCode};
-use crate::pipeline::follower::Follower;
+use crate::pipeline::follower::{Follower, Needs};
 use crate::pipeline::freshness::Freshness;
 use crate::pipeline::installation::{self, NextCheck};
 use crate::pipeline::layout::{self, Layout};
@@ -72,7 +72,7 @@ impl<'c> Poster<'c> {
             witnesses: checkpoint.witnesses.clone(),
             next_check: NextCheck::default(),
             checkpoint,
-            follower: Follower::start(ctx).await?,
+            follower: Follower::start(ctx, Needs::Rules).await?,
             activity: None,
             accounts: AccountCache::default(),
             forgotten: HashMap::new(),
