@@ -18,6 +18,7 @@ use crate::pipeline::freshness::Freshness;
 use crate::pipeline::installation::{self, NextCheck};
 use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::retry::persist;
+use crate::pipeline::table_age::missing_posting;
 use crate::pipeline::{WorkerContext, lag, log_identity, versioned};
 use crate::store;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
@@ -112,11 +113,7 @@ async fn must_be_new(ctx: &WorkerContext, partition: Partition, key: &Key) -> Re
     if !persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await? {
         return Ok(());
     }
-    let what = format!(
-        "the checkpoint of {task} is missing, although it had one; restore any older copy from a \
-         backup of table Checkpoints: account rows record what they have counted"
-    );
-    let halt = Failure::halt(HaltCode::TablesBehindLog, what);
+    let halt = Failure::halt(HaltCode::TablesBehindLog, missing_posting(task));
     Err(versioned::confirm(ctx, key, None, halt).await)
 }
 
