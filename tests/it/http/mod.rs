@@ -17,6 +17,7 @@ mod desk;
 mod earnings;
 mod exports;
 pub mod governance;
+mod hooked;
 pub mod hostile;
 pub mod issuer;
 mod keys;
