@@ -8,6 +8,7 @@ mod audit;
 mod audits;
 pub mod badges;
 mod bodies;
+mod claim_reads;
 mod close_faults;
 mod close_repeats;
 pub mod closes;
