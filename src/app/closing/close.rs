@@ -277,6 +277,7 @@ impl Closing {
             subject: month.to_string(),
             by: by.to_owned(),
             detail: json!({
+                "begunBy": begun.by,
                 "control": begun.control.0,
                 "terms": begun.terms,
                 "totals": file.totals,
@@ -286,11 +287,7 @@ impl Closing {
         };
         let stands = closes::finish(self.db(), &begun, &finished, &entry).await?;
         if stands.file != finished.file {
-            let detail = format!(
-                "another process closed {month} with another result, which was stored; compare the \
-                 versions of both"
-            );
-            return Err(Refusal::conflict(DIFFERS, detail).into());
+            return Err(closed_otherwise(month, &stands, self.files()?.place()));
         }
         tracing::info!(event = "closing.finished", %month, by, "a month was closed");
         CloseView::of(&StoredClose {
@@ -298,6 +295,19 @@ impl Closing {
             finished: Some(stands),
         })
     }
+}
+
+/// Another process was first, and something else came of it: with files in one place it would have
+/// found ours there.
+fn closed_otherwise(month: Month, stands: &FinishedClose, place: &str) -> CommandError {
+    let detail = format!(
+        "{} closed {month} at {} with another result, which is kept: by another version of tidemark, \
+         and with its files elsewhere. The files of {month} in {place} do not belong to it. Give all \
+         processes the same version and the same closing.location, move the folder {month} in {place} \
+         away, and run `tidemark close {month}`",
+        stands.by, stands.at
+    );
+    Refusal::conflict(DIFFERS, detail).into()
 }
 
 fn forgotten(name: FileName, place: &str) -> CommandError {

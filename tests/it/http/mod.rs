@@ -11,6 +11,7 @@ mod bodies;
 mod claim_reads;
 mod close_faults;
 mod close_repeats;
+mod close_versions;
 pub mod closes;
 mod cors;
 mod credits;
