@@ -59,6 +59,7 @@ impl Closing {
         let closed = self
             .compute(month, &terms, control, before.carried, &room)
             .await?;
+        must_concern_somebody(month, &closed, earlier.is_empty())?;
         let claims = Claims::of_close(&closed).entries().len();
         Ok(ClosePreview {
             month,
@@ -233,6 +234,7 @@ impl Closing {
         };
         // What can be refused is refused before anything is written.
         let computed = self.computed(&begun, earlier, room).await?;
+        must_concern_somebody(month, &computed.closed, earlier.is_empty())?;
         let previous = earlier.last().map(|close| close.begun.month);
         let stored = closes::begin(self.db(), &begun, previous).await?;
         let stored = stored.ok_or_else(|| {
@@ -341,6 +343,23 @@ fn must_be_on(close: &StoredClose, terms: &Terms) -> Result<(), CommandError> {
         stands.decimals
     );
     Err(Refusal::conflict("closed_on_other_terms", detail).into())
+}
+
+/// Refuses a first close that concerns no account: probably another month was meant, and every month
+/// after it would have to be closed before that one.
+fn must_concern_somebody(
+    month: Month,
+    closed: &ClosedMonth,
+    is_first: bool,
+) -> Result<(), Refusal> {
+    if !is_first || closed.totals.accounts > 0 {
+        return Ok(());
+    }
+    let detail = format!(
+        "no account has points in {month}, and it would be the first close: months are closed in order \
+         from then on. Begin with the first month that has points to pay for"
+    );
+    Err(Refusal::conflict("nothing_to_close", detail))
 }
 
 /// What is carried over is in units of the token.
