@@ -106,6 +106,8 @@ pub(super) struct VotesCache {
     loading: tokio::sync::Mutex<()>,
     /// Who may load or wait for it.
     waiting: Semaphore,
+    /// Weights are computed one proposal at a time: each keeps a sum per account in memory.
+    computing: tokio::sync::Mutex<()>,
 }
 
 impl Default for VotesCache {
@@ -114,6 +116,7 @@ impl Default for VotesCache {
             tables: Mutex::default(),
             loading: tokio::sync::Mutex::default(),
             waiting: Semaphore::new(1 + LOADS_WAITING_MAX),
+            computing: tokio::sync::Mutex::default(),
         }
     }
 }
@@ -184,6 +187,7 @@ impl Queries {
             }
             months.push((month, statements));
         }
+        let _one_at_a_time = self.votes.computing.lock().await;
         let wallets = wallets::as_of(self.db(), control).await?;
         let mut sums: BTreeMap<Account, i128> = BTreeMap::new();
         for (month, statements) in months {
