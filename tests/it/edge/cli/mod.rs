@@ -33,6 +33,7 @@ mod set_aside;
 mod signups;
 mod stopping;
 mod verify;
+mod wallets;
 
 use std::fs::File;
 use std::io::{Read, Write as _};
