@@ -33,6 +33,7 @@ pub use keys::{MadeKey, may_grant};
 pub use referrals::{Imported, LINKS_MAX, Link, NewLink, NewSignup, Referrer, Repeat, SignUpError};
 pub use resume::Resumed;
 pub use reversals::{NewReversal, SentReversal};
+pub use seasons::season_not_frozen;
 pub use votes::{NewVotes, VoterLine, VotesPreview, unknown_proposal};
 pub use wallets::{NewWallet, WalletActor, WalletMessage, WalletSite, address_code};
 
