@@ -153,7 +153,7 @@ impl From<AdjustmentError> for CommandError {
             AdjustmentError::Store(error) => return error.into(),
             AdjustmentError::KeyReused { .. } => "idempotency_key_reused",
             AdjustmentError::Key(_) => "invalid_idempotency_key",
-            AdjustmentError::TooMuch(_) => "amount_out_of_range",
+            AdjustmentError::Zero | AdjustmentError::TooMuch(_) => "amount_out_of_range",
             AdjustmentError::Exceeded { .. } => "adjustments_exceeded",
             AdjustmentError::Reason(_) => "invalid_reason",
         };
@@ -177,6 +177,9 @@ impl From<KeyError> for CommandError {
     fn from(error: KeyError) -> CommandError {
         let code = match error {
             KeyError::Store(error) => return error.into(),
+            KeyError::MadeBefore { .. } => {
+                return Refusal::conflict("key_made_before", error).into();
+            }
             KeyError::Name(_) => "invalid_name",
             KeyError::Scopes | KeyError::Account(_) => "invalid_scopes",
         };

@@ -84,14 +84,15 @@ fn told(losses: &Losses) -> Vec<String> {
     let chunks = losses.chunks.iter();
     lines.extend(chunks.map(|lost| chunk_line(lost, losses)));
     let blocks = losses.blocks.iter();
-    lines.extend(blocks.map(|lost| blocks_line(lost, losses.ahead.get(&lost.posting))));
+    lines.extend(blocks.map(|lost| blocks_line(lost, losses)));
     lines.extend(losses.late.iter().map(late_line));
     let older = losses.late.iter().filter(|late| late.given_up.is_none());
     let older: Vec<_> = older.map(|late| late.source).collect();
     for (source, end) in losses.ends.iter().filter(|(p, _)| !older.contains(p)) {
+        let appended = losses.times_behind(*source);
         lines.push(format!(
-            "usage.events/{source} from offset {end} on: never rated. Its events count if they are \
-             sent again."
+            "usage.events/{source} from offset {end} on, {appended}: never rated. Its events count \
+             if they are sent again."
         ));
     }
     lines
@@ -106,8 +107,10 @@ fn chunk_line(lost: &LostChunk, losses: &Losses) -> String {
         counted: blocks,
         ..
     } = lost;
-    let which =
-        format!("  usage.events/{source} offsets {from} to {to} (not included), chunk {chunk}");
+    let appended = losses.times_of_chunk(lost);
+    let which = format!(
+        "  usage.events/{source} offsets {from} to {to} (not included), chunk {chunk}, {appended}"
+    );
     if lost.is_uncounted() {
         return format!("{which}: in no account. Its events count when they are sent again.");
     }
@@ -137,14 +140,15 @@ fn named(ahead: &RowsAhead) -> String {
     format!("{accounts}: {}{more}", first.join(", "))
 }
 
-fn blocks_line(lost: &LostBlocks, ahead: Option<&RowsAhead>) -> String {
+fn blocks_line(lost: &LostBlocks, losses: &Losses) -> String {
+    let appended = losses.times_of_blocks(lost);
     let LostBlocks {
         source,
         posting,
         first,
         last,
     } = lost;
-    let whereabouts = match ahead {
+    let whereabouts = match losses.ahead.get(posting) {
         None => "are in no account".to_owned(),
         Some(ahead) => format!(
             "may be in some accounts ({}, written after the last checkpoint: compare these before \
@@ -154,8 +158,8 @@ fn blocks_line(lost: &LostBlocks, ahead: Option<&RowsAhead>) -> String {
     };
     format!(
         "ledger.postings/{posting}: blocks {first} to {last} of source partition {source} \
-         {whereabouts}. Their events are rated and have usage rows, so resends are dropped as \
-         duplicates. Correct the accounts with adjustments."
+         {whereabouts}. Their events, {appended}, are rated and have usage rows, so resends are \
+         dropped as duplicates. Correct the accounts with adjustments."
     )
 }
 

@@ -26,7 +26,8 @@ pub async fn run(session: &Session, command: &BadgesCommand) -> Done {
         BadgesCommand::Restore(args) => decide(session, args, false).await,
         BadgesCommand::Keys { json } => keys(session, *json).await,
         BadgesCommand::RotateKey { reason } => {
-            let key = session.commands().rotate_badge_key(reason, &by()).await?;
+            let key = session.commands().rotate_badge_key(reason, &by()).await;
+            let key = key.map_err(Failure::with_code)?;
             let mut out = Out::new();
             out.line(format!(
                 "credentials are signed with the key {key} from now on; the public part of the one before stays published"
@@ -35,7 +36,8 @@ pub async fn run(session: &Session, command: &BadgesCommand) -> Done {
         }
         BadgesCommand::WithdrawKey { key, reason } => {
             let commands = session.commands();
-            commands.withdraw_badge_key(key, reason, &by()).await?;
+            let withdrawn = commands.withdraw_badge_key(key, reason, &by()).await;
+            withdrawn.map_err(Failure::with_code)?;
             let mut out = Out::new();
             out.line(format!(
                 "the key {key} is not published any more; credentials that it signed can no longer be verified"
@@ -76,9 +78,9 @@ async fn list(session: &Session, account: &Account, is_json: bool) -> Done {
 }
 
 async fn show(session: &Session, account: &Account, badge: &str, is_json: bool) -> Done {
-    let id = badge_id(badge).map_err(Failure::refused)?;
+    let id = badge_id(badge).map_err(Failure::with_code)?;
     let shown = session.queries().badge_of(account, &id).await?;
-    let shown = shown.ok_or_else(|| Failure::refused(not_granted(account, &id)))?;
+    let shown = shown.ok_or_else(|| Failure::with_code(not_granted(account, &id)))?;
     print(&BadgeLine::from(&shown), is_json)
 }
 
@@ -107,8 +109,8 @@ async fn decide(session: &Session, args: &BadgeDecisionArgs, revoke: bool) -> Do
     let reason = args.reason.clone();
     let line = commands
         .decide_badge(&account, &args.badge, revoke, reason, by())
-        .await?;
-    print(&line, args.json)
+        .await;
+    print(&line.map_err(Failure::with_code)?, args.json)
 }
 
 async fn keys(session: &Session, is_json: bool) -> Done {

@@ -19,7 +19,8 @@ pub async fn run(session: &Session, config: &Config, command: &ClaimsCommand) ->
     };
     let account = account.account().map_err(Failure::refused)?;
     let claims = closing(session, config).await?;
-    let claims = claims.claims_of(&account, *before).await?;
+    let claims = claims.claims_of(&account, *before).await;
+    let claims = claims.map_err(Failure::with_code)?;
     let mut out = Out::new();
     out.pretty_json(&claims)?;
     out.finish()

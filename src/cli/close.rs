@@ -6,6 +6,7 @@ use super::args::CloseArgs;
 use super::engine;
 use super::output::{Done, Failure, Out};
 use super::session::{Session, by};
+use crate::app::Refusal;
 use crate::app::closing::{CloseState, CloseView, Closing};
 use crate::app::words::tokens;
 use crate::claims::{CloseTotals, Roots};
@@ -31,9 +32,11 @@ pub async fn run(session: &Session, config: &Config, args: &CloseArgs) -> Done {
     let terms = terms(args);
     if args.preview {
         let terms = terms.ok_or_else(|| {
-            Failure::refused("a preview needs --pool or --tokens-per-point, and --decimals")
+            let why = "a preview needs --pool or --tokens-per-point, and --decimals";
+            Failure::with_code(Refusal::invalid("pool_or_tokens_per_point", why))
         })?;
-        let preview = closing.preview(month, terms).await?;
+        let preview = closing.preview(month, terms).await;
+        let preview = preview.map_err(Failure::with_code)?;
         let mut out = Out::new();
         if args.json {
             out.pretty_json(&preview)?;
@@ -48,8 +51,8 @@ pub async fn run(session: &Session, config: &Config, args: &CloseArgs) -> Done {
         }
         return out.finish();
     }
-    let closed = closing.close(month, terms, &by()).await?;
-    show(&closed, args.json)
+    let closed = closing.close(month, terms, &by()).await;
+    show(&closed.map_err(Failure::with_code)?, args.json)
 }
 
 /// `None`: those with which the close was begun.

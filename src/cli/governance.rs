@@ -3,6 +3,7 @@
 use super::args::{FormulaArg, FreezeArgs, GovernanceCommand};
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, by};
+use crate::app::Refusal;
 use crate::app::commands::{NewVotes, VotesPreview, unknown_proposal};
 use crate::app::queries::VotesView;
 use crate::domain::ids::AccountKind;
@@ -36,14 +37,14 @@ fn asked(args: &FreezeArgs) -> Done<NewVotes> {
         (FormulaArg::Cap, Some(cap)) => Formula::Cap(cap),
         _ => {
             let why = "--formula cap needs --cap POINTS, and the others take none";
-            return Err(Failure::refused(why));
+            return Err(Failure::with_code(Refusal::invalid("invalid_terms", why)));
         }
     };
     let kinds = match args.kinds.as_slice() {
         [] => &AccountKind::ALL[..],
         kinds => kinds,
     };
-    let terms = VoteTerms::new(args.from, args.to, kinds, formula).map_err(Failure::refused)?;
+    let terms = VoteTerms::new(args.from, args.to, kinds, formula).map_err(Failure::with_code)?;
     Ok(NewVotes {
         proposal: args.proposal.clone(),
         terms,

@@ -41,6 +41,11 @@ pub async fn credits(session: &Session, config: &Config, command: &CreditsComman
             commands.add_credit(new).await?;
             show(session, user, *json).await
         }
+        CreditsCommand::Undo { user, key, json } => {
+            let account = Account::new(AccountKind::User, user).map_err(Failure::refused)?;
+            session.commands().undo_credit(&account, key, &by()).await?;
+            show(session, user, *json).await
+        }
         CreditsCommand::Show { user, json } => show(session, user, *json).await,
     }
 }
@@ -68,41 +73,51 @@ async fn show(session: &Session, user: &str, is_json: bool) -> Done {
             line.amount.to_string(),
             line.reason.clone(),
             line.by.clone(),
+            line.key.clone(),
         ]
     };
     let rows: Vec<Vec<String>> = credits.entries.iter().map(row).collect();
     if !rows.is_empty() {
-        out.table(&["added at", ">USD", "reason", "by"], &rows)?;
+        out.table(&["added at", ">USD", "reason", "by", "key"], &rows)?;
     }
     out.finish()
 }
 
 /// Runs `tidemark award`.
 pub async fn award(session: &Session, config: &Config, command: &AwardCommand) -> Done {
-    let AwardCommand::Adjust {
-        account,
-        points,
-        reason,
-        key,
-        yes,
-        json,
-    } = command;
-    let account = account.account().map_err(Failure::refused)?;
-    let (commands, above) = (session.commands(), config.http.ask_above_points);
-    let doubts = commands
-        .doubts_of_adjustment(&account, *points, above)
-        .await?;
-    ask(&doubts, *yes)?;
-    let key = key.clone().unwrap_or_else(random_name);
-    let new = NewAdjustment {
-        account: account.clone(),
-        points: *points,
-        reason: reason.clone(),
-        idempotency_key: key.clone(),
-        by: by(),
-    };
-    let adjusted = commands.adjust(new).await?;
-    report(&account, &key, &adjusted, *json)
+    match command {
+        AwardCommand::Adjust {
+            account,
+            points,
+            reason,
+            key,
+            yes,
+            json,
+        } => {
+            let account = account.account().map_err(Failure::refused)?;
+            let (commands, above) = (session.commands(), config.http.ask_above_points);
+            let doubts = commands
+                .doubts_of_adjustment(&account, *points, above)
+                .await?;
+            ask(&doubts, *yes)?;
+            let key = key.clone().unwrap_or_else(random_name);
+            let new = NewAdjustment {
+                account: account.clone(),
+                points: *points,
+                reason: reason.clone(),
+                idempotency_key: key.clone(),
+                by: by(),
+            };
+            let adjusted = commands.adjust(new).await?;
+            report(&account, &key, &adjusted, *json)
+        }
+        AwardCommand::Undo { account, key, json } => {
+            let account = account.account().map_err(Failure::refused)?;
+            let commands = session.commands();
+            let (counter, adjusted) = commands.undo_adjustment(&account, key, &by()).await?;
+            report(&account, &counter.idempotency_key, &adjusted, *json)
+        }
+    }
 }
 
 /// Prints what is doubtful and, on a terminal, asks. Without a terminal it continues:

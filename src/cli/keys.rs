@@ -8,8 +8,8 @@ use std::path::Path;
 use super::args::KeysCommand;
 use super::output::{Done, Failure, Out};
 use super::session::{Session, by};
-use crate::app::commands::Commands;
-use crate::app::queries::KeyInfo;
+use crate::app::commands::{Commands, NewKey};
+use crate::app::queries::{KEYS_LOOKED_MAX, KeyInfo};
 use crate::domain::access::Scope;
 
 /// Runs the command.
@@ -25,7 +25,7 @@ pub async fn run(session: &Session, command: &KeysCommand) -> Done {
 
 async fn create(session: &Session, name: &str, scopes: Vec<Scope>, is_json: bool) -> Done {
     let commands = session.commands();
-    let made = commands.create_key(name, scopes, &by()).await?;
+    let made = commands.create_key(new(name, scopes)).await?;
     let mut out = Out::new();
     if is_json {
         out.json(&made)?;
@@ -41,8 +41,26 @@ async fn create(session: &Session, name: &str, scopes: Vec<Scope>, is_json: bool
     out.finish()
 }
 
+fn new(name: &str, scopes: Vec<Scope>) -> NewKey {
+    NewKey {
+        name: name.to_owned(),
+        scopes,
+        once: None,
+        by: by(),
+    }
+}
+
 async fn list(session: &Session, is_json: bool) -> Done {
-    let keys = session.queries().keys().await?;
+    let (queries, mut keys, mut after) = (session.queries(), Vec::new(), None);
+    loop {
+        let page = queries.key_page(after.as_deref(), KEYS_LOOKED_MAX).await?;
+        keys.extend(page.keys);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     let mut out = Out::new();
     if is_json {
         keys.iter().try_for_each(|key| out.json(key))?;
@@ -94,7 +112,7 @@ pub async fn local_key(commands: &Commands, file: &Path) -> Done {
     }
     let scopes = vec![Scope::Ingest, Scope::AdminRead, Scope::AdminWrite];
     let name = "commands of this machine";
-    let made = commands.create_key(name, scopes, &by()).await?;
+    let made = commands.create_key(new(name, scopes)).await?;
     write_secret(file, &made.key)
         .map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))
 }

@@ -231,6 +231,7 @@ async fn run(cli: &Cli, config: &Config) -> Done {
         command => {
             let access = match command {
                 Command::Init => Access::Create,
+                command if needs_only_the_store(command) => Access::Store,
                 _ => Access::Existing,
             };
             let session = Session::open(config, access).await?;
@@ -239,6 +240,29 @@ async fn run(cli: &Cli, config: &Config) -> Done {
             done
         }
     }
+}
+
+/// Whether a command works with what stands in the tables alone. Then an outage of the log is none of
+/// its business.
+const fn needs_only_the_store(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Statement(_)
+            | Command::Leaderboard(_)
+            | Command::Usage(_)
+            | Command::Explain(_)
+            | Command::Export(_)
+            | Command::Credits(_)
+            | Command::Award(_)
+            | Command::Referral(_)
+            | Command::Wallet(_)
+            | Command::Keys(_)
+            | Command::Pricing(_)
+            | Command::Badges(_)
+            | Command::Season(_)
+            | Command::Governance(_)
+            | Command::Claims(_)
+    )
 }
 
 async fn look(config: &Config, args: &DoctorArgs) -> Done {

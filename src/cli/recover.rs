@@ -1,19 +1,15 @@
 //! `tidemark recover`: goes on from tables that were restored to an earlier moment.
 
 use std::io::{BufRead, IsTerminal};
-use std::sync::Arc;
 
 use super::args::RecoverArgs;
-use super::engine::{kafka_settings, topic_specs};
+use super::engine::kafka_settings;
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, Workers, by};
-use crate::compose::{self, Engines};
 use crate::domain::text::check_reason;
 use crate::log::kafka;
 use crate::ops::config::Config;
-use crate::ops::health::{Health, Role, TaskId};
-use crate::ops::metrics::Metrics;
-use crate::pipeline::WorkerContext;
+use crate::ops::health::{Role, TaskId};
 use crate::pipeline::recover::{self, Refusal, SourcePlan, Step, Survey};
 use crate::store::feed_rows::FeedRows;
 
@@ -30,7 +26,7 @@ not in the log, so lost if created after the moment to which the tables were res
 pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done {
     check_reason(&args.reason).map_err(Failure::refused)?;
     no_workers(session, config).await?;
-    let ctx = context(session, config)?;
+    let ctx = session.worker_context(config)?;
     let survey = recover::survey(&ctx).await.map_err(refused)?;
     let mut out = Out::new();
     show(&mut out, &survey)?;
@@ -78,19 +74,6 @@ pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done
     recover::conclude(&ctx).await.map_err(refused)?;
     next_step(&mut out, session)?;
     out.finish()
-}
-
-fn context(session: &Session, config: &Config) -> Done<WorkerContext> {
-    let specs = topic_specs(config)?;
-    let metrics = Arc::new(Metrics::new());
-    let engines = Engines {
-        log: session.log.clone(),
-        db: session.db.clone(),
-        metrics: metrics.clone(),
-        archive: None,
-    };
-    let health = Arc::new(Health::new(metrics));
-    Ok(compose::worker(engines, &config.pipeline, &specs, health))
 }
 
 /// Refuses while anybody rates or posts.

@@ -7,6 +7,7 @@ use super::args::SeasonCommand;
 use super::engine;
 use super::output::{Done, Failure, Out};
 use super::session::{Session, by};
+use crate::app::commands::season_not_frozen;
 use crate::app::queries::{SeasonBoards, SeasonError, SeasonPlace, StoredArchive, season_boards};
 use crate::domain::rules::SeasonSpan;
 use crate::ops::config::{Config, FilesLocation};
@@ -17,11 +18,7 @@ pub async fn run(session: &Session, config: &Config, command: &SeasonCommand) ->
         SeasonCommand::List(args) => list(session, args.json).await,
         SeasonCommand::Show { name, json } => {
             let boards = session.queries().frozen_season(name).await?;
-            let missing = || {
-                Failure::refused(format!(
-                    "the season \"{name}\" was not frozen; `tidemark season list` lists the seasons"
-                ))
-            };
+            let missing = || Failure::with_code(season_not_frozen(name));
             show(&boards.ok_or_else(missing)?, *json)
         }
         SeasonCommand::Freeze {
@@ -89,17 +86,16 @@ async fn freeze(
     let work = move || season_boards(&archive, &season, &coverages);
     let boards = tokio::task::spawn_blocking(work).await;
     let boards = boards.map_err(Failure::failed)?.map_err(failure)?;
-    show(
-        &session.commands().freeze_season(&boards, &by()).await?,
-        is_json,
-    )
+    let frozen = session.commands().freeze_season(&boards, &by()).await;
+    show(&frozen.map_err(Failure::with_code)?, is_json)
 }
 
 fn failure(error: SeasonError) -> Failure {
-    match error {
-        SeasonError::Query(error) => error.into(),
-        SeasonError::Unknown(_) => Failure::refused(error),
-        error => Failure::failed(error),
+    let coded = |code| format!("{error} ({code})");
+    match (error.code().map(coded), error) {
+        (Some(coded), SeasonError::Unknown(_)) => Failure::refused(coded),
+        (Some(coded), _) => Failure::failed(coded),
+        (None, error) => Failure::failed(error),
     }
 }
 

@@ -17,12 +17,13 @@ use crate::http::{self, Connections, Hosts, Operator};
 use crate::log::{CountingLog, Log, LogError, Partitions};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::Config;
-use crate::ops::health::Health;
+use crate::ops::health::{Dependency, Health, Outage};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::ops::traces;
 use crate::pipeline;
 use crate::store::db::Db;
+use crate::store::layout;
 
 /// How often the broker is asked while it does not answer at the start.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -42,10 +43,10 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     let db: Arc<dyn Db> = Arc::new(db);
     let log = connect_log_to_append(config, topic_specs(config)?, db.clone()).await?;
     let log: Arc<dyn Log> = Arc::new(CountingLog::new(log, metrics.clone()));
-    let Some(partitions) = partitions(&*log, shutdown).await? else {
+    let health = Arc::new(Health::new(metrics.clone()));
+    let Some(partitions) = partitions(&*log, &*db, &health, shutdown).await? else {
         return Ok(());
     };
-    let health = Arc::new(Health::new(metrics.clone()));
     let operator = Operator {
         metrics: metrics.clone(),
         health: health.clone(),
@@ -131,9 +132,16 @@ fn check(config: &Config) -> Done {
     ))
 }
 
-/// Waits for a broker that is not there yet; a topic that is missing is told. `None`: stopped
-/// meanwhile.
-async fn partitions(log: &dyn Log, shutdown: &Shutdown) -> Done<Option<Partitions>> {
+/// How many partitions the topics have. In an epoch that has begun, the tables know as well: what
+/// people ask for is answered while the log is out of reach, and `/readyz` tells that events are
+/// not taken. Before that, waits for a broker that is not there yet; a topic that is missing is
+/// told. `None`: stopped meanwhile.
+async fn partitions(
+    log: &dyn Log,
+    db: &dyn Db,
+    health: &Health,
+    shutdown: &Shutdown,
+) -> Done<Option<Partitions>> {
     let mut shutdown = shutdown.clone();
     let mut is_told = false;
     loop {
@@ -142,6 +150,15 @@ async fn partitions(log: &dyn Log, shutdown: &Shutdown) -> Done<Option<Partition
             Err(error @ (LogError::Unavailable(_) | LogError::NoTopic { .. })) => error,
             Err(error) => return Err(error.into()),
         };
+        if let Ok(Some(layout)) = layout::get(db, log.epoch()).await {
+            tracing::warn!(event = "serve.without_log", %error, "cannot read the topics; requests that need only the store are answered");
+            let outage = Outage {
+                code: error.code(),
+                detail: error.to_string(),
+            };
+            health.set_outage(Dependency::Log, Some(outage));
+            return Ok(Some(layout.partitions()));
+        }
         if !is_told {
             tracing::warn!(event = "serve.waiting", %error, "cannot read the topics yet; retrying every second");
             is_told = true;

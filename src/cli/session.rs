@@ -12,17 +12,20 @@ use super::output::{Done, Failure};
 use super::remote::RemoteLog;
 use crate::app::commands::Commands;
 use crate::app::queries::Queries;
+use crate::compose::{self, Engines};
 use crate::domain::rules::Timeline;
 use crate::domain::time::Millis;
 use crate::log::{Log, Partitions};
 use crate::ops::clock::{Clock, SystemClock};
 use crate::ops::config::{Config, StoreEngine};
+use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
+use crate::pipeline::WorkerContext;
 use crate::store::db::{Db, StoreError};
 use crate::store::dynamo::DynamoDb;
 use crate::store::dynamo::server_clock::ServerClock;
 use crate::store::embedded::{EmbeddedClient, EmbeddedStore};
-use crate::store::tables;
+use crate::store::{layout, tables};
 
 /// How long the embedded store may take to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -33,6 +36,9 @@ pub enum Access {
     /// Works on data that is there. A directory without any is most likely mistyped: it is refused,
     /// and stays as it is.
     Existing,
+    /// The same, and only the store: on a cluster it works while the log cannot be reached, or one
+    /// of its topics is gone.
+    Store,
     /// Begins a marketplace: what is missing is created.
     Create,
 }
@@ -71,7 +77,7 @@ impl Session {
             return Session::cluster(config, access).await;
         }
         let data = DataDir::new(&config.data);
-        if access == Access::Existing && !data.exists() {
+        if access != Access::Create && !data.exists() {
             return Err(no_data(&data));
         }
         match find_owner(&data).await? {
@@ -93,7 +99,14 @@ impl Session {
                 });
                 let db = connect(&config.store, local, Arc::new(Metrics::new())).await?;
                 let log = RemoteLog::connect(Client::new(data)).await?;
-                Session::new(db, Arc::new(log), Workers::Up, None).await
+                let partitions = Partitions::of(&log).await?;
+                Ok(Session::new(
+                    db,
+                    Arc::new(log),
+                    partitions,
+                    Workers::Up,
+                    None,
+                ))
             }
         }
     }
@@ -107,33 +120,44 @@ impl Session {
             tables::create_tables(&db).await?;
             protect_tables(&db, &config.store).await?;
         }
-        Session::new(db, log, Workers::Elsewhere, None).await
+        // In an epoch that has begun, the tables know what the log would be asked for.
+        let layout = match access {
+            Access::Store => layout::get(&db, log.epoch()).await.ok().flatten(),
+            Access::Existing | Access::Create => None,
+        };
+        let partitions = match layout {
+            Some(layout) => layout.partitions(),
+            None => Partitions::of(&*log).await?,
+        };
+        Ok(Session::new(db, log, partitions, Workers::Elsewhere, None))
     }
 
     async fn own(engine: Engine) -> Done<Session> {
-        Session::new(
+        let partitions = Partitions::of(&*engine.log).await?;
+        Ok(Session::new(
             engine.db.clone(),
             engine.log.clone(),
+            partitions,
             Workers::Nobody,
             Some(engine),
-        )
-        .await
+        ))
     }
 
-    async fn new(
+    fn new(
         db: DynamoDb,
         log: Arc<dyn Log>,
+        partitions: Partitions,
         workers: Workers,
         engine: Option<Engine>,
-    ) -> Done<Session> {
-        Ok(Session {
-            partitions: Partitions::of(&*log).await?,
+    ) -> Session {
+        Session {
+            partitions,
             store_clock: db.server_clock(),
             db: Arc::new(db),
             log,
             workers,
             engine,
-        })
+        }
     }
 
     /// The store.
@@ -154,6 +178,20 @@ impl Session {
     /// What people change in it.
     pub fn commands(&self) -> Commands {
         Commands::new(Arc::new(self.queries()), Arc::new(SystemClock))
+    }
+
+    /// What a worker works with, for what reads and compares as a worker does.
+    pub fn worker_context(&self, config: &Config) -> Done<WorkerContext> {
+        let specs = topic_specs(config)?;
+        let metrics = Arc::new(Metrics::new());
+        let engines = Engines {
+            log: self.log.clone(),
+            db: self.db.clone(),
+            metrics: metrics.clone(),
+            archive: None,
+        };
+        let health = Arc::new(Health::new(metrics));
+        Ok(compose::worker(engines, &config.pipeline, &specs, health))
     }
 
     /// The rules as of the newest entry of the control feed; `None` before any were published.

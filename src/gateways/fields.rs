@@ -9,6 +9,7 @@ use super::json::{BROKEN_BYTE, Object, SCALAR_BYTES_MAX, Scalar, Unreadable};
 use super::outcome::Refusal;
 use super::session::{self, Session};
 use super::structure::each_element;
+use super::unknown::says_nothing;
 use crate::domain::event::Reason;
 use crate::domain::ids::check_id;
 use crate::domain::time::Millis;
@@ -62,32 +63,11 @@ impl Instant {
     }
 }
 
-/// Texts by which gateways and SDKs say that they know nothing, whatever their case.
-const UNKNOWN: [&str; 10] = [
-    "-",
-    "n/a",
-    "nil",
-    "none",
-    "null",
-    "undefined",
-    "unknown",
-    "unset",
-    "unspecified",
-    // What JavaScript makes of an object where a text is expected.
-    "[object object]",
-];
-
-/// Whether a text stands where its writer knew nothing.
-pub fn says_nothing(text: &str) -> bool {
-    let text = text.trim();
-    text.is_empty() || UNKNOWN.iter().any(|word| text.eq_ignore_ascii_case(word))
-}
-
 /// An entry's fields. Paths as [`Object::at`] takes them.
 pub(in crate::gateways) struct Fields<'a> {
     /// The entry.
     pub object: Object<'a>,
-    /// Texts by which this gateway says that it knows nothing, besides those of [`UNKNOWN`].
+    /// Texts by which this gateway says that it knows nothing, besides those of every gateway.
     pub unset: &'static [&'static str],
     /// The record was no UTF-8, so that a text with a [`BROKEN_BYTE`] is not what the gateway
     /// wrote.

@@ -30,17 +30,18 @@ mod session;
 mod structure;
 mod sub2api;
 mod tokens;
+mod unknown;
 
 use bytes::Bytes;
 
 use crate::domain::time::Millis;
 use crate::log::rejected::GatewayReject;
 pub use crate::ops::config::GatewaySettings;
-pub use fields::says_nothing;
 pub use litellm::price_list::{Markup, PriceList, PriceListError};
 pub use otlp::protobuf::exported as otlp_exported;
 pub use outcome::{Adapted, Refusal, Remarks, Skip};
 pub use outcomes::{Outcome, Outcomes};
+pub use unknown::says_nothing;
 
 /// A form in which a gateway posts usage. The names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

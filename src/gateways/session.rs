@@ -11,7 +11,7 @@
 
 use serde_json::Value;
 
-use super::fields::says_nothing;
+use super::unknown::says_nothing;
 
 /// What a text says about the session that it may name.
 #[derive(Clone, Debug, PartialEq, Eq)]

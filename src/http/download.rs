@@ -21,7 +21,9 @@ use super::ApiState;
 use super::problem::Problem;
 use super::public_room::{DownloadSlot, busy};
 use crate::app::pieces::{Piece, received};
-use crate::app::queries::{Export, ExportError, ExportRequest};
+use crate::app::queries::{
+    AuditFilter, Export, ExportError, ExportFormat, ExportRequest, TrailFile,
+};
 use crate::claims::FileKind;
 use crate::domain::time::Month;
 use crate::objects::ObjectsError;
@@ -64,10 +66,83 @@ pub(super) async fn download(
         (header::CONTENT_DISPOSITION, disposition),
         (FINAL, export.is_final().to_string()),
     ];
+    Ok((headers, begin(service, export, room)).into_response())
+}
+
+/// Begins a download of the audit trail.
+pub(super) fn download_trail(
+    service: &ApiState,
+    filter: AuditFilter,
+    exact_text: bool,
+) -> Result<Response, Problem> {
+    let room = room(&service.downloads)?;
+    let file = service.queries.clone().trail_file(filter, exact_text);
+    let disposition = format!("attachment; filename=\"{}\"", file.file_name());
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            ExportFormat::Csv.content_type().to_owned(),
+        ),
+        (header::CONTENT_DISPOSITION, disposition),
+    ];
+    Ok((headers, begin(service, file, room)).into_response())
+}
+
+/// The body of a file that is made while it is sent.
+fn begin(service: &ApiState, file: impl Made, room: OwnedSemaphorePermit) -> Body {
     let (pieces, made) = mpsc::channel(1);
-    let work = make(export, pieces, room, service.metrics.clone());
+    let work = make(file, pieces, room, service.metrics.clone());
     tokio::spawn(work.in_current_span());
-    Ok((headers, Body::from_stream(received(made, cut_short))).into_response())
+    Body::from_stream(received(made, cut_short))
+}
+
+/// A file in the making.
+trait Made: Send + 'static {
+    /// The next piece; `None` after the last.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, ExportError>> + Send;
+    /// What it is, and its format, for metrics.
+    fn names(&self) -> [&'static str; 2];
+    /// Of which month it is, if it is of one.
+    fn month(&self) -> Option<Month>;
+    /// How many rows have been written.
+    fn rows(&self) -> u64;
+}
+
+impl Made for Export {
+    async fn next(&mut self) -> Result<Option<Bytes>, ExportError> {
+        Export::next(self).await
+    }
+
+    fn names(&self) -> [&'static str; 2] {
+        let request = self.request();
+        [request.what.name(), request.format.name()]
+    }
+
+    fn month(&self) -> Option<Month> {
+        Some(self.request().month)
+    }
+
+    fn rows(&self) -> u64 {
+        self.sums().rows()
+    }
+}
+
+impl Made for TrailFile {
+    async fn next(&mut self) -> Result<Option<Bytes>, ExportError> {
+        TrailFile::next(self).await
+    }
+
+    fn names(&self) -> [&'static str; 2] {
+        ["audit", ExportFormat::Csv.name()]
+    }
+
+    fn month(&self) -> Option<Month> {
+        None
+    }
+
+    fn rows(&self) -> u64 {
+        self.sums().rows()
+    }
 }
 
 fn room(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
@@ -188,15 +263,14 @@ enum Ended {
 }
 
 async fn make(
-    mut export: Export,
+    mut export: impl Made,
     pieces: mpsc::Sender<Piece>,
     _room: OwnedSemaphorePermit,
     metrics: Arc<Metrics>,
 ) {
     let made = tokio::time::timeout(WITHIN, send_all(&mut export, &pieces)).await;
     let ended = made.unwrap_or(Err(Ended::TooLong));
-    let (request, rows) = (export.request(), export.sums().rows());
-    let (what, format) = (request.what.name(), request.format.name());
+    let ([what, format], rows) = (export.names(), export.rows());
     let outcome = match &ended {
         Ok(()) => "complete",
         Err(Ended::Client) => "interrupted",
@@ -204,27 +278,40 @@ async fn make(
     };
     let counter = &metrics.exports_total;
     counter.with_label_values(&[what, format, outcome]).inc();
-    let month = request.month;
+    let month = export.month().map(tracing::field::display);
     match ended {
         Ok(()) => tracing::info!(
-            event = "export.finished", what, format, %month, rows, "an export was downloaded"
+            event = "export.finished",
+            what,
+            format,
+            month,
+            rows,
+            "an export was downloaded"
         ),
         Err(Ended::Client) => tracing::info!(
-            event = "export.interrupted", what, format, %month, rows,
+            event = "export.interrupted",
+            what,
+            format,
+            month,
+            rows,
             "the client stopped reading an export before its end"
         ),
         Err(Ended::TooLong) => tracing::warn!(
-            event = "export.failed", what, format, %month, rows,
-            "an export took longer than {WITHIN:?}; make it with `tidemark export`"
+            event = "export.failed",
+            what,
+            format,
+            month,
+            rows,
+            "an export took longer than {WITHIN:?}; make it in parts, or with `tidemark export`"
         ),
         Err(Ended::Failed(error)) => tracing::error!(
-            event = "export.failed", what, format, %month, rows, %error,
+            event = "export.failed", what, format, month, rows, %error,
             "an export ended early; the client's file is incomplete"
         ),
     }
 }
 
-async fn send_all(export: &mut Export, pieces: &mpsc::Sender<Piece>) -> Result<(), Ended> {
+async fn send_all(export: &mut impl Made, pieces: &mpsc::Sender<Piece>) -> Result<(), Ended> {
     while let Some(bytes) = export.next().await.map_err(Ended::Failed)? {
         send(pieces, Piece::Bytes(bytes)).await?;
     }

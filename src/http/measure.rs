@@ -28,13 +28,11 @@ const REQUEST_ID_CHARS_MAX: usize = 64;
 #[derive(Clone)]
 pub(super) struct Measured {
     pub metrics: Arc<Metrics>,
-    pub within: Duration,
     pub failures: Arc<Failures>,
 }
 
 /// Counts and times every request by its route, never by its path: paths have no bound. Names it in
-/// the log and in its answer, and gives it an answer in any case: also when it takes too long, or
-/// when a handler panics.
+/// the log and in its answer.
 pub(super) async fn measure(
     State(measured): State<Measured>,
     request: Request,
@@ -50,9 +48,7 @@ pub(super) async fn measure(
     let headers = request.headers();
     traces::continue_from(&span, |name| headers.get(name)?.to_str().ok());
     let start = Instant::now();
-    let response = answered(request, next, measured.within)
-        .instrument(span.clone())
-        .await;
+    let response = next.run(request).instrument(span.clone()).await;
     // Outside of everything that answers, time-outs and panics included.
     let mut response = hardened(response);
     let status = response.status();
@@ -84,7 +80,12 @@ pub(super) async fn measure(
     response
 }
 
-async fn answered(request: Request, next: Next, within: Duration) -> Response {
+/// Gives a request an answer in any case: also when it takes too long, or when a handler panics.
+pub(super) async fn answered(
+    State(within): State<Duration>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (head, body) = request.into_parts();
     let (body, awaited) = watched(body);
     let request = Request::from_parts(head, body);
@@ -187,13 +188,13 @@ mod tests {
         }
         let measured = Measured {
             metrics: Arc::new(Metrics::new()),
-            within,
             failures: Arc::default(),
         };
         Router::new()
             .route("/panics", get(panics))
             .route("/hangs", get(hangs))
             .route("/reads", post(|body: Bytes| async { drop(body) }))
+            .layer(from_fn_with_state(within, answered))
             .layer(from_fn_with_state(measured, measure))
     }
 

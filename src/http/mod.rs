@@ -30,7 +30,7 @@ use crate::ops::health::Health;
 use crate::ops::metrics::{self, Metrics};
 use crate::store::db::Db;
 use hosts::only_known_hosts;
-use measure::{Measured, hardened, measure};
+use measure::{Measured, answered, hardened, measure};
 use problem::Problem;
 
 mod access;
@@ -248,21 +248,34 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
             .into(),
     };
     let made_with = pages::made_with(&service, hosts);
-    let (of_paths, of_methods) = (made_with.clone(), made_with.clone());
-    let accounts = accounts.layer(guard.clone());
-    // Outside of the guard: browsers ask first without a key.
+    let answering = |routes: Router| {
+        let made_with = made_with.clone();
+        let no_form = move |request: Request| no_form_here(made_with, request);
+        let routes = routes.method_not_allowed_fallback(no_form);
+        let routes = match hosts {
+            Hosts::Loopback => {
+                let public = service.config.public_origin.clone();
+                routes.layer(middleware::from_fn_with_state(public, only_known_hosts))
+            }
+            Hosts::Any => routes,
+        };
+        bounded(
+            routes,
+            service.limits.clone(),
+            service.config.request_timeout,
+        )
+    };
+    let accounts = answering(accounts.layer(guard.clone()).with_state(service.clone()));
+    // Around everything that answers, refusals and time-outs included: pages of other origins can
+    // read only what this layer has marked. Preflights end here. They carry no key, reach no route
+    // and no store, and are no part of what an address may ask: a limited page could not learn why.
     let accounts = match cors::layer(&service.config.cors_origins) {
-        Some(cors) => {
-            // Within the layer, or browsers would be told that OPTIONS is no method.
-            let of_methods = made_with.clone();
-            let no_form = move |request: Request| no_form_here(of_methods, request);
-            accounts.method_not_allowed_fallback(no_form).layer(cors)
-        }
+        Some(cors) => accounts.layer(cors),
         None => accounts,
     };
-    let routes = keyed
+    let of_paths = made_with.clone();
+    let others = keyed
         .layer(guard)
-        .merge(accounts)
         .with_state(service.clone())
         .merge(open.with_state(service.operator.clone()))
         .merge(identity.with_state(service.clone()))
@@ -270,18 +283,9 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
         .merge(published.with_state(service.clone()))
         .merge(governance.with_state(service.clone()))
         .merge(document_routes().split_for_parts().0.with_state(described))
-        .merge(pages::router(made_with))
-        .fallback(move |request: Request| no_page_here(of_paths, request))
-        .method_not_allowed_fallback(move |request: Request| no_form_here(of_methods, request));
-    let routes = match hosts {
-        Hosts::Loopback => {
-            let public = service.config.public_origin.clone();
-            routes.layer(middleware::from_fn_with_state(public, only_known_hosts))
-        }
-        Hosts::Any => routes,
-    };
-    let within = service.config.request_timeout;
-    finished(routes, &service.operator, service.limits.clone(), within)
+        .merge(pages::router(made_with.clone()))
+        .fallback(move |request: Request| no_page_here(of_paths, request));
+    measured(answering(others).merge(accounts), &service.operator)
 }
 
 /// The same for a service whose metrics are read at an address of their own: `/metrics` is not
@@ -309,7 +313,7 @@ pub fn operator_router(operator: Operator, config: &HttpConfig) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method);
     let limits = Arc::new(limits::Limits::new(config));
-    finished(routes, &operator, limits, WITHIN)
+    measured(bounded(routes, limits, WITHIN), &operator)
 }
 
 /// The document that describes every route.
@@ -372,20 +376,20 @@ fn keyed_routes() -> OpenApiRouter<ApiState> {
         .merge(admin::routes())
 }
 
-fn finished(
-    routes: Router,
-    operator: &Operator,
-    limits: Arc<limits::Limits>,
-    within: Duration,
-) -> Router {
-    let measured = Measured {
-        metrics: operator.metrics.clone(),
-        within,
-        failures: Arc::default(),
-    };
+/// Routes that answer in any case, and in time, and each address as often as it may ask.
+fn bounded(routes: Router, limits: Arc<limits::Limits>, within: Duration) -> Router {
     routes
         .layer(middleware::from_fn_with_state(limits, limit_address))
-        .layer(middleware::from_fn_with_state(measured, measure))
+        .layer(middleware::from_fn_with_state(within, answered))
+}
+
+/// Outermost: every answer is counted and named, also those that the layers within give.
+fn measured(routes: Router, operator: &Operator) -> Router {
+    let measured = Measured {
+        metrics: operator.metrics.clone(),
+        failures: Arc::default(),
+    };
+    routes.layer(middleware::from_fn_with_state(measured, measure))
 }
 
 /// Refuses an address that asks too often, whatever it asks for: also what nobody needs a key for.

@@ -68,6 +68,7 @@ fn task(task: &TaskHealth) -> Value {
         "partition": task.id.to_string(),
         "lagRecords": task.lag,
         "lastProgressMsAgo": idle,
+        "loaded": task.is_loaded,
     });
     if let Some(next) = task.next {
         value["next"] = json!(next);

@@ -149,6 +149,9 @@ pub struct TaskHealth {
     pub last_progress: Instant,
     /// How far it has read again what it needs before it goes on, since it last made progress.
     pub read_again_to: Option<u64>,
+    /// Whether it has found since it was taken up, or resumed, that it can go on from where it
+    /// stood. Until then nobody knows whether it will halt.
+    pub is_loaded: bool,
     /// Set while it is halted.
     pub halted: Option<Halted>,
     /// How many of its accounts are set aside.
@@ -221,11 +224,21 @@ impl Health {
         self.update(id, None, |_| ());
     }
 
+    /// A task has found that it can go on from where it stood, and begins to work.
+    pub fn loaded(&self, id: TaskId) {
+        self.moved_on(id, None);
+    }
+
     /// A task has worked, or found nothing to do; `lag` records are left.
     pub fn progressed(&self, id: TaskId, lag: u64) {
-        self.update(id, Some(lag), |task| {
+        self.moved_on(id, Some(lag));
+    }
+
+    fn moved_on(&self, id: TaskId, lag: Option<u64>) {
+        self.update(id, lag, |task| {
             task.last_progress = Instant::now();
             task.read_again_to = None;
+            task.is_loaded = true;
         });
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         self.metrics
@@ -301,6 +314,7 @@ impl Health {
         let Some(halted) = task.halted else { return };
         self.update(id, None, |task| {
             task.halted = None;
+            task.is_loaded = false;
             task.last_progress = Instant::now();
             task.read_again_to = None;
         });
@@ -396,6 +410,7 @@ impl Health {
             first_waiting: None,
             last_progress: Instant::now(),
             read_again_to: None,
+            is_loaded: false,
             halted: None,
             set_aside: 0,
         });
@@ -457,6 +472,23 @@ mod tests {
         assert_eq!(health.tasks()[0].lag, None);
         health.lags(RATE_2, 8, Duration::ZERO);
         assert!(told());
+    }
+
+    #[test]
+    fn whether_a_task_can_go_on_is_known_once_it_is_loaded_and_again_after_a_halt() {
+        let health = health();
+        let is_loaded = || health.tasks()[0].is_loaded;
+        health.taken_up(RATE_2);
+        health.stands_at(RATE_2, 70);
+        health.lags(RATE_2, 8, Duration::ZERO);
+        assert!(!is_loaded());
+        health.loaded(RATE_2);
+        assert!(is_loaded());
+        health.halted(RATE_2, "gap", "sequence 3 is missing");
+        health.resumed(RATE_2);
+        assert!(!is_loaded());
+        health.progressed(RATE_2, 0);
+        assert!(is_loaded());
     }
 
     #[test]

@@ -30,6 +30,10 @@ use crate::store::referrals::{self, StoredLink};
 const RECENT_MS: i64 = 10 * MINUTE_MS;
 /// How many entries are read back at the start at the least, whatever their time.
 const RECENT_ENTRIES_MIN: u64 = 256;
+/// How many links are kept at the most, however fast they came: an import makes 100,000 in minutes,
+/// and every task keeps its own. Each entry moves the feed's head on, which is locked while a link
+/// is written; so with this many entries after it, a link can be read from the table.
+const RECENT_LINKS_MAX: usize = 4_096;
 /// How many entries are read at a time: an import may have left very many.
 const FEED_PAGE: u64 = 1_000;
 /// How often rules that the feed does not count are read again before the task halts.
@@ -146,16 +150,17 @@ impl Chains {
         self.recent_chains.insert(referee, chain);
     }
 
-    /// Forgets links that came before `before`, but for the last few: the table tells them.
+    /// Forgets links that came before `before`, but for the last few, and all but the newest
+    /// [`RECENT_LINKS_MAX`]: the table tells them.
     fn forget_recent(&mut self, before: Millis) {
-        while self.recent.len() as u64 > RECENT_ENTRIES_MIN
-            && self
-                .recent
-                .front()
-                .is_some_and(|(written, _)| *written < before)
-            && let Some((_, referee)) = self.recent.pop_front()
-        {
-            self.recent_chains.remove(&referee);
+        while let Some((written, _)) = self.recent.front() {
+            let is_old = self.recent.len() as u64 > RECENT_ENTRIES_MIN && *written < before;
+            if !is_old && self.recent.len() <= RECENT_LINKS_MAX {
+                return;
+            }
+            if let Some((_, referee)) = self.recent.pop_front() {
+                self.recent_chains.remove(&referee);
+            }
         }
     }
 }
@@ -163,21 +168,34 @@ impl Chains {
 /// The control feed as one task sees it.
 pub struct Follower {
     followed: Control,
+    needs: Needs,
     rules: RuleBook,
     chains: Chains,
 }
 
+/// What a task wants to know of the control feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Rules and links: who decides what an event is worth, and to whom.
+    RulesAndLinks,
+    /// Rules only.
+    Rules,
+}
+
 impl Follower {
     /// Begins at the feed's present head.
-    pub async fn start(ctx: &WorkerContext) -> Result<Follower, Failure> {
+    pub async fn start(ctx: &WorkerContext, needs: Needs) -> Result<Follower, Failure> {
         let head = persist(ctx, || control::head(&*ctx.db)).await?;
         let rules = load_rules(ctx, head).await?;
         let mut follower = Follower {
             followed: Control(head.0.saturating_sub(RECENT_ENTRIES_MIN)),
+            needs,
             rules,
             chains: Chains::default(),
         };
-        follower.rewind(ctx).await?;
+        if needs == Needs::RulesAndLinks {
+            follower.rewind(ctx).await?;
+        }
         follower.take(ctx, head, EntryKinds::LinksOnly).await?;
         Ok(follower)
     }
@@ -232,17 +250,20 @@ impl Follower {
                 self.take_entry(entry, kinds)?;
             }
             self.followed = up_to;
+            // With every page: there may be very many.
+            let recent_from = ctx.clock.now().plus(-RECENT_MS);
+            self.chains.forget_recent(recent_from);
         }
         if let Some(newest) = self.rules.newest(head) {
             let version = i64::try_from(newest.0).unwrap_or(i64::MAX);
             ctx.metrics.rules_version.set(version);
         }
-        self.chains.forget_recent(ctx.clock.now().plus(-RECENT_MS));
         Ok(())
     }
 
     fn take_entry(&mut self, entry: control::Entry, kinds: EntryKinds) -> Result<(), Failure> {
         match entry.change {
+            Change::Link { .. } if self.needs == Needs::Rules => {}
             Change::Link { referee, chain } => {
                 let chain = Chain {
                     number: entry.number,
@@ -387,4 +408,56 @@ fn unreadable(number: Control, faults: &[crate::domain::rules::RuleFault]) -> Fa
         HaltCode::RowUnreadable,
         format!("entry {number} of the control feed: {}", faults.join("; ")),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::AccountKind;
+
+    fn user(number: u64) -> Account {
+        Account::new(AccountKind::User, &format!("user-{number}")).unwrap()
+    }
+
+    /// Makes so many links, written at these moments, and forgets what came before one.
+    fn followed(written: impl Iterator<Item = i64>, before: i64) -> Chains {
+        let mut chains = Chains::default();
+        for (number, written) in (1..).zip(written) {
+            let chain = Chain {
+                number: Control(number),
+                accounts: Arc::new([user(0)]),
+            };
+            chains.follow(Millis(written), user(number), chain);
+            chains.forget_recent(Millis(before));
+        }
+        chains
+    }
+
+    fn is_known(chains: &Chains, number: u64) -> bool {
+        let account = user(number);
+        let account = (&account).into();
+        let of = chains.of(AccountHash::of(account), account, Control(u64::MAX));
+        of.is_some()
+    }
+
+    #[test]
+    fn an_import_leaves_no_more_than_the_newest_links_in_memory() {
+        let links = 100_000;
+        let chains = followed((0..links).map(|_| 1), 0);
+        assert_eq!(chains.recent.len(), RECENT_LINKS_MAX);
+        assert_eq!(chains.recent_chains.len(), RECENT_LINKS_MAX);
+        let capacity = chains.recent_chains.capacity();
+        assert!(capacity < 4 * RECENT_LINKS_MAX, "{capacity}");
+        let oldest = links + 1 - RECENT_LINKS_MAX as u64;
+        // The table is asked for those before.
+        let known = [1, oldest - 1, oldest, links].map(|number| is_known(&chains, number));
+        assert_eq!(known, [false, false, true, true]);
+    }
+
+    #[test]
+    fn the_last_few_links_are_kept_however_old_they_are() {
+        let chains = followed((0..1_000).map(|_| 1), 2);
+        assert_eq!(chains.recent.len() as u64, RECENT_ENTRIES_MIN);
+        assert!(is_known(&chains, 1_000));
+    }
 }

@@ -18,11 +18,13 @@
 mod accept;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::domain::position::{Chunk, Epoch, Offset, Partition, Sequence};
+use crate::domain::time::Millis;
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::rows_ahead::{RowsAhead, rows_ahead};
-use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
+use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, SourceState, Versioned};
 use crate::store::db::{Db, StoreError};
 use crate::store::layout::{self, Layout};
 use crate::store::losses::{self, LostChunk};
@@ -54,6 +56,35 @@ pub struct LateBlocks {
     /// The chunk that they are of, which was given up; `None`: the checkpoint of the source
     /// partition is older than the accounts.
     pub given_up: Option<Chunk>,
+}
+
+/// When events were appended to the log that is lost, as far as the checkpoints tell. Gateways know
+/// times, not offsets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppendTimes {
+    /// None of them before this.
+    pub from: Option<Millis>,
+    /// None of them after this.
+    pub to: Option<Millis>,
+}
+
+impl AppendTimes {
+    /// In JSON, for audit entries.
+    fn detail(self) -> serde_json::Value {
+        let text = |time: Option<Millis>| time.map(|time| time.to_string());
+        serde_json::json!({"from": text(self.from), "to": text(self.to)})
+    }
+}
+
+impl fmt::Display for AppendTimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.from, self.to) {
+            (Some(from), Some(to)) => write!(f, "appended from {from} to {to}"),
+            (Some(from), None) => write!(f, "appended from {from} on"),
+            (None, Some(to)) => write!(f, "appended up to {to}"),
+            (None, None) => f.write_str("appended at an unknown time"),
+        }
+    }
 }
 
 /// What is in flight in the newest epoch, and would be given up.
@@ -226,15 +257,61 @@ impl Losses {
         self.rates.insert(source, stored);
     }
 
+    /// When the events of a chunk were appended.
+    pub fn times_of_chunk(&self, lost: &LostChunk) -> AppendTimes {
+        let rate = self.rates.get(&lost.source).map(|stored| &stored.value);
+        // What was given up before is not in the checkpoint any more.
+        let rate = rate.filter(|rate| rate.is_cut() && rate.chunk == lost.chunk);
+        AppendTimes {
+            from: rate.and_then(|rate| known(rate.log_time)),
+            to: rate.and_then(last_append),
+        }
+    }
+
+    /// When the events of blocks that were not posted were appended.
+    pub fn times_of_blocks(&self, lost: &LostBlocks) -> AppendTimes {
+        let rate = self.rates.get(&lost.source);
+        let counted = self.state_of(lost.posting, lost.source);
+        AppendTimes {
+            from: counted.and_then(|state| known(state.log_time)),
+            to: rate.and_then(|rate| known(rate.value.log_time)),
+        }
+    }
+
+    /// When what was never rated was appended.
+    pub fn times_behind(&self, source: Partition) -> AppendTimes {
+        let rate = self.rates.get(&source).map(|stored| &stored.value);
+        AppendTimes {
+            from: rate.and_then(last_append),
+            to: None,
+        }
+    }
+
     /// The last block that a posting partition has counted.
     fn taken(&self, posting: Partition, source: Partition) -> Sequence {
+        let state = self.state_of(posting, source);
+        state.map_or(Sequence(0), |state| state.sequence)
+    }
+
+    /// What a posting partition has counted of a source partition in this epoch.
+    fn state_of(&self, posting: Partition, source: Partition) -> Option<&SourceState> {
         let post = self.posts.get(&posting).and_then(Option::as_ref);
         let is_comparable = |post: &&Versioned<PostCheckpoint>| {
             post.value.epoch == self.epoch || !self.layout.sequences_restart
         };
-        let state = post
-            .filter(is_comparable)
-            .and_then(|post| post.value.sources.get(&source.0));
-        state.map_or(Sequence(0), |state| state.sequence)
+        let post = post.filter(is_comparable)?;
+        post.value.sources.get(&source.0)
     }
+}
+
+/// Before the first chunk of all there is no log time.
+fn known(log_time: Millis) -> Option<Millis> {
+    Some(log_time).filter(|time| *time > Millis(0))
+}
+
+/// When the last record was appended that is cut.
+fn last_append(rate: &RateCheckpoint) -> Option<Millis> {
+    let last = rate.fingerprint?;
+    let correction = rate.clock.filter(|clock| last.offset < clock.until);
+    Some(correction.map_or(last.append_time, |clock| last.append_time.min(clock.at)))
 }

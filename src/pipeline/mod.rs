@@ -74,6 +74,7 @@ pub use recent::watch_recent;
 pub use recorded_cut::fuzzed_cut;
 pub use recorded_cut::{ChunkEnd, LogIdentity, LoggedChunk};
 pub use settings::Settings;
+pub use table_age::tables_behind_log;
 
 /// The number of the rating semantics that this code implements. It rises with every change that
 /// could rate the same records differently. A chunk that was cut by an earlier number is rated by

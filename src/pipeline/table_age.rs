@@ -16,15 +16,84 @@ use super::failure::{Failure, HaltCode};
 use super::layout::Layout;
 use super::retry::persist;
 use super::{WorkerContext, versioned};
-use crate::domain::position::{Chunk, Offset, Partition, Sequence, WriteId};
+use crate::domain::position::{Chunk, Epoch, Offset, Partition, Sequence, WriteId};
 use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Topic, posting};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, SourceState, Versioned};
+use crate::store::layout;
 
 /// How many posting blocks are read at a time.
 const SCAN_RECORDS: usize = 1_024;
 /// How many bytes of them.
 const SCAN_BYTES: usize = 8 << 20;
+
+/// Looks whether the tables are as new as the log: what would halt the tasks that are taken up.
+/// Changes nothing, and may run beside workers.
+///
+/// What posting knows is read before the checkpoints of rating are: a cut is written before its
+/// blocks, so what a running worker does meanwhile looks like no contradiction.
+pub async fn tables_behind_log(ctx: &WorkerContext) -> Result<Vec<(TaskId, String)>, Failure> {
+    let epoch = ctx.log.epoch();
+    let Some(layout) = persist(ctx, || layout::get(&*ctx.db, epoch)).await? else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    let mut seen = Vec::new();
+    for q in (0..layout.posting).map(Partition) {
+        let stored = post_checkpoint(ctx, q).await?;
+        let mut tail = Tail::default();
+        tail.read_on(ctx, q, taken(stored.as_ref(), epoch)).await?;
+        let task = TaskId::new(Role::Post, q);
+        if stored.is_none() && has_started(ctx, task).await? {
+            found.push((task, missing_posting(task)));
+        }
+        seen.push((q, stored, tail));
+    }
+    for source in (0..layout.source).map(Partition) {
+        let task = TaskId::new(Role::Rate, source);
+        let key = checkpoints::checkpoint_key(task);
+        let stored: Option<Versioned<RateCheckpoint>> =
+            persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
+        let Some(stored) = stored else {
+            if has_started(ctx, task).await? {
+                found.push((task, missing(task)));
+            }
+            continue;
+        };
+        // Whether the one before is drained is another question.
+        if stored.value.epoch != epoch {
+            continue;
+        }
+        let loaded = Loaded {
+            source,
+            checkpoint: &stored.value,
+            written: Some(stored.write),
+        };
+        let what = seen.iter().find_map(|(q, stored, tail)| {
+            let posted = Posted::of(stored.as_ref(), tail, source, (epoch, &layout));
+            loaded.contradiction(ctx, *q, posted)
+        });
+        found.extend(what.map(|what| (task, what)));
+    }
+    Ok(found)
+}
+
+fn missing(task: TaskId) -> String {
+    format!("the checkpoint of {task} is missing, although it had one")
+}
+
+/// The same of a posting partition.
+pub(super) fn missing_posting(task: TaskId) -> String {
+    format!(
+        "{}; restore any older copy from a backup of table Checkpoints: account rows record what \
+         they have counted",
+        missing(task)
+    )
+}
+
+async fn has_started(ctx: &WorkerContext, task: TaskId) -> Result<bool, Failure> {
+    Ok(persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await?)
+}
 
 /// A checkpoint of a source partition, as it was read.
 #[derive(Clone, Copy)]
@@ -60,8 +129,7 @@ impl Loaded<'_> {
     ) -> Result<Accepted, Failure> {
         if self.is_missing(ctx).await? {
             let task = TaskId::new(Role::Rate, self.source);
-            let what = format!("the checkpoint of {task} is missing, although it had one");
-            return Err(self.behind(ctx, what).await);
+            return Err(self.behind(ctx, missing(task)).await);
         }
         let mut accepted = Vec::new();
         for q in (0..layout.posting).map(Partition) {
@@ -96,7 +164,7 @@ impl Loaded<'_> {
             return Ok(false);
         }
         let task = TaskId::new(Role::Rate, self.source);
-        let has_started = persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await?;
+        let has_started = has_started(ctx, task).await?;
         Ok(ctx.protections.sees_accepted_blocks(has_started))
     }
 
@@ -168,26 +236,47 @@ async fn posted(
 ) -> Result<Posted, Failure> {
     let mut tails = ctx.tails.lock().await;
     let tail = tails.0.entry(q).or_default();
+    let stored = post_checkpoint(ctx, q).await?;
+    let epoch = ctx.log.epoch();
+    tail.read_on(ctx, q, taken(stored.as_ref(), epoch)).await?;
+    Ok(Posted::of(stored.as_ref(), tail, source, (epoch, layout)))
+}
+
+async fn post_checkpoint(
+    ctx: &WorkerContext,
+    q: Partition,
+) -> Result<Option<PostCheckpoint>, Failure> {
     let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, q));
     let stored: Option<Versioned<PostCheckpoint>> =
         persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
-    let epoch = ctx.log.epoch();
-    let stored = stored.map(|stored| stored.value);
-    let is_comparable =
-        |stored: &&PostCheckpoint| stored.epoch == epoch || !layout.sequences_restart;
-    let knows_source = stored
-        .as_ref()
-        .is_some_and(|stored| stored.sources.contains_key(&source.0));
-    let accepted = stored.as_ref().filter(is_comparable);
-    let accepted = accepted.and_then(|stored| stored.sources.get(&source.0).copied());
-    let taken = stored.filter(|stored| stored.epoch == epoch);
-    let taken = taken.map_or(Offset(0), |stored| stored.next);
-    tail.read_on(ctx, q, taken).await?;
-    Ok(Posted {
-        accepted: accepted.unwrap_or_default(),
-        knows_source,
-        newest: tail.newest.get(&source).copied(),
-    })
+    Ok(stored.map(|stored| stored.value))
+}
+
+/// Up to where a posting partition has read the log of this epoch.
+fn taken(stored: Option<&PostCheckpoint>, epoch: Epoch) -> Offset {
+    let stored = stored.filter(|stored| stored.epoch == epoch);
+    stored.map_or(Offset(0), |stored| stored.next)
+}
+
+impl Posted {
+    fn of(
+        stored: Option<&PostCheckpoint>,
+        tail: &Tail,
+        source: Partition,
+        (epoch, layout): (Epoch, &Layout),
+    ) -> Posted {
+        let is_comparable =
+            |stored: &&PostCheckpoint| stored.epoch == epoch || !layout.sequences_restart;
+        let of_source = |stored: &PostCheckpoint| stored.sources.get(&source.0).copied();
+        Posted {
+            accepted: stored
+                .filter(is_comparable)
+                .and_then(of_source)
+                .unwrap_or_default(),
+            knows_source: stored.and_then(of_source).is_some(),
+            newest: tail.newest.get(&source).copied(),
+        }
+    }
 }
 
 impl Tail {

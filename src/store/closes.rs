@@ -5,6 +5,7 @@
 //!   carries over is there for the next.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::audit;
 use super::conditional::{Attempts, WriteOutcome};
@@ -126,8 +127,8 @@ pub async fn newest(
     page.items.iter().map(decode_close).collect()
 }
 
-/// Begins a close after that of `previous`, which must be finished; `None`: it is the first. What
-/// stands then: it was written, or somebody else had begun this month, or another.
+/// Begins a close after that of `previous`, which must be finished, with an entry of the audit
+/// trail: its terms never change from then on. `None`: it is the first. What stands then: it was written, or somebody else had begun this month, or another.
 pub async fn begin(
     db: &dyn Db,
     close: &BegunClose,
@@ -170,6 +171,13 @@ fn begin_writes(close: &BegunClose, previous: Option<Month>) -> Vec<Write> {
     writes.extend(previous.map(|month| Write::Check {
         key: key(month),
         condition: Condition::Equals("state", Attr::S(CLOSED.to_owned())),
+    }));
+    writes.push(audit::write(&audit::Entry {
+        at: close.at,
+        action: "closes.begin".to_owned(),
+        subject: close.month.to_string(),
+        by: close.by.clone(),
+        detail: json!({"control": close.control.0, "terms": close.terms}),
     }));
     writes
 }

@@ -246,6 +246,20 @@ pub async fn added(db: &dyn Db, user: &str) -> Result<Added, StoreError> {
     read_added(user, db.get(&balance_key(user)).await?.as_ref())
 }
 
+/// A user's entries with these keys (no key twice), as far as there are such.
+pub async fn entries<const N: usize>(
+    db: &dyn Db,
+    user: &str,
+    keys: [&str; N],
+) -> Result<[Option<CreditEntry>; N], StoreError> {
+    let rows = db.batch_get(&keys.map(|key| entry_key(user, key))).await?;
+    let mut entries = [const { None }; N];
+    for (entry, row) in entries.iter_mut().zip(rows) {
+        *entry = row.map(|row| read_entry(user, &row)).transpose()?;
+    }
+    Ok(entries)
+}
+
 /// A user's entries, oldest first.
 pub async fn ledger(db: &dyn Db, user: &str) -> Result<Vec<CreditEntry>, StoreError> {
     let query = Query {

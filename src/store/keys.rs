@@ -15,8 +15,8 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use super::audit;
-use super::conditional::write_once;
-use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
+use super::conditional::{WriteOutcome, write_once};
+use super::db::{Attr, Condition, Db, Item, Key, Query, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
 use super::secrets;
@@ -73,11 +73,16 @@ impl Marks {
 }
 
 impl KeyText {
-    /// A new key that nobody can guess, with the mark of this installation.
-    pub async fn draw(db: &dyn Db) -> Result<KeyText, StoreError> {
+    /// A new key that nobody can guess, with the mark of this installation. `once` names the wish
+    /// for it: the same wish leads to the same id, and so to one key. The secret is random anyway.
+    pub async fn draw(db: &dyn Db, once: Option<&str>) -> Result<KeyText, StoreError> {
         let marks = Marks::of(db).await?;
+        let id = match once {
+            Some(once) => id_of_wish(once),
+            None => rand::random(),
+        };
         // The generator of `rand::random` is a cryptographic one, seeded by the system.
-        let key = KeyText::of_random(rand::random(), rand::random());
+        let key = KeyText::of_random(id, rand::random());
         Ok(KeyText {
             mark: Some(marks.of_key(&key)),
             ..key
@@ -108,6 +113,13 @@ impl KeyText {
     fn hash(&self) -> Vec<u8> {
         digest(&SHA256, &self.secret).as_ref().to_vec()
     }
+}
+
+fn id_of_wish(once: &str) -> u64 {
+    let hash = digest(&SHA256, once.as_bytes());
+    let mut id = [0; 8];
+    id.copy_from_slice(&hash.as_ref()[..8]);
+    u64::from_be_bytes(id)
 }
 
 impl fmt::Debug for KeyText {
@@ -198,6 +210,15 @@ pub enum KeyError {
     /// It is for an account whose id could be taken for another.
     #[error(transparent)]
     Account(IdError),
+    /// It was made before, by the same wish.
+    #[error(
+        "this key was created before, with the id {id}; its secret was shown only then. If it was \
+         not kept, revoke {id} and create another key under a new Idempotency-Key"
+    )]
+    MadeBefore {
+        /// Its id.
+        id: String,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -207,8 +228,8 @@ fn key_of(id: &str) -> Key {
     Key::new(Table::Checkpoints, PARTITION, id)
 }
 
-/// Makes a key with an audit entry. After [`StoreError::Unanswered`] it may be there: make another,
-/// and revoke that one.
+/// Makes a key with an audit entry. After [`StoreError::Unanswered`] it may be there: then its
+/// secret is lost. Make another, and revoke that one.
 pub async fn create(
     db: &dyn Db,
     text: &KeyText,
@@ -239,8 +260,10 @@ pub async fn create(
         put(&key, Condition::Absent),
         audit_write("keys.create", &key, by, now),
     ];
-    db.transact(writes).await?;
-    Ok(key)
+    match write_once(db, writes).await? {
+        WriteOutcome::Written => Ok(key),
+        WriteOutcome::NotYet | WriteOutcome::ByAnother => Err(KeyError::MadeBefore { id: key.id }),
+    }
 }
 
 /// The key of this public id.
@@ -252,15 +275,42 @@ pub async fn get(db: &dyn Db, id: &str) -> Result<Option<ApiKey>, StoreError> {
         .transpose()
 }
 
-/// Every key, revoked ones too, oldest first.
-pub async fn list(db: &dyn Db) -> Result<Vec<ApiKey>, StoreError> {
-    let items = pages::all(db, pages::whole(Table::Checkpoints, PARTITION)).await?;
+/// Some keys, revoked ones too.
+#[derive(Debug)]
+pub struct KeyPage {
+    /// The keys, oldest first.
+    pub keys: Vec<ApiKey>,
+    /// The id after which there are more.
+    pub next: Option<String>,
+}
+
+/// At most `limit` keys, those whose ids follow `after`. Pages go by id, which says nothing of age.
+pub async fn page(db: &dyn Db, after: Option<&str>, limit: u32) -> Result<KeyPage, StoreError> {
+    let mut query = Query {
+        limit: Some(limit),
+        after: after.map(|id| key_of(id).item()),
+        ..pages::whole(Table::Checkpoints, PARTITION)
+    };
+    let (mut items, limit) = (Vec::new(), limit as usize);
+    // A page of the store may end early, where its rows are large.
+    while items.len() < limit {
+        query.limit = u32::try_from(limit - items.len()).ok();
+        let page = db.query(&query).await?;
+        items.extend(page.items);
+        query.after = page.next;
+        if query.after.is_none() {
+            break;
+        }
+    }
+    let next = query.after.as_ref();
+    let next = next.map(|next| Row::new(key_of("?"), next).text("item").map(str::to_owned));
+    let next = next.transpose()?;
     let mut keys = items
         .iter()
         .map(decode_api_key)
         .collect::<Result<Vec<_>, _>>()?;
     keys.sort_by(|a: &ApiKey, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-    Ok(keys)
+    Ok(KeyPage { keys, next })
 }
 
 /// Makes a key worthless, with an audit entry. Idempotent: a revoked key stays as it was. `None`:

@@ -14,6 +14,7 @@ use super::pages;
 use super::row::Row;
 use crate::domain::position::{Epoch, WriteId};
 use crate::domain::time::Millis;
+use crate::log::Partitions;
 
 const HASH: &str = "epochs";
 
@@ -42,6 +43,18 @@ pub struct Layout {
     /// Set if users moved to other source partitions, in this epoch or an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,
+}
+
+impl Layout {
+    /// The partition counts of this epoch, as the topics must have them. That of `usage.rejected` is
+    /// not recorded, because any will do; its first partition is always there.
+    pub const fn partitions(&self) -> Partitions {
+        Partitions {
+            source: self.source,
+            posting: self.posting,
+            rejected: 1,
+        }
+    }
 }
 
 /// What a source partition must assume of users who came from any other one.

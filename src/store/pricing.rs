@@ -17,7 +17,7 @@
 mod seen;
 mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -25,7 +25,9 @@ use serde_json::json;
 use super::audit;
 use super::conditional::{Attempts, WriteOutcome, until_visible};
 use super::control::{self, Change, Head};
-use super::db::{Condition, Db, StoreError, TRANSACTION_ITEMS_MAX, Table, Write};
+use super::db::{
+    Condition, Db, Query, RangeFilter, StoreError, TRANSACTION_ITEMS_MAX, Table, Write,
+};
 use super::pages;
 use crate::domain::position::Control;
 use crate::domain::rules::{RuleBook, RuleChange, RuleFault, Rules, SettingKey};
@@ -169,7 +171,7 @@ async fn publish_if(
             .iter()
             .map(|row| put_version(row, Condition::Absent))
             .collect();
-        writes.push(audit_write(publish, number, &rows, note));
+        writes.push(audit_write(publish, number, &rows, &loaded.versions, note));
         let change = Change::Rules(changes);
         let append = control::append_writes(loaded.head, publish.now, &publish.token, &change);
         writes.extend(append);
@@ -181,13 +183,21 @@ async fn publish_if(
     }
 }
 
-/// Which versions there are now; their values stand in their rows, for ever.
-fn audit_write(publish: &Publish, number: Control, rows: &[Version], note: Option<&str>) -> Write {
+/// Which versions there are now, and which they replace; their values stand in their rows, for
+/// ever.
+fn audit_write(
+    publish: &Publish,
+    number: Control,
+    rows: &[Version],
+    before: &[Version],
+    note: Option<&str>,
+) -> Write {
     let versions: Vec<_> = rows
         .iter()
         .map(|row| {
             let from = row.effective_from.map(|at| at.to_string());
-            json!({"key": row.key, "version": row.version, "effectiveFrom": from})
+            let replaces = replaced_among(before, row).map(|old| old.version);
+            json!({"key": row.key, "version": row.version, "effectiveFrom": from, "replaces": replaces})
         })
         .collect();
     let subject = match rows {
@@ -343,6 +353,16 @@ pub fn in_force_at(versions: &[Version], at: Millis) -> Option<&Version> {
     begun.max_by_key(|version| order_in_force(version))
 }
 
+/// The version that another one replaces when it begins: of those published before it, the one in
+/// force then.
+fn replaced_among<'v>(versions: &'v [Version], new: &Version) -> Option<&'v Version> {
+    let at = new.effective_from?;
+    let earlier = versions.iter().filter(|version| {
+        version.key == new.key && version.control < new.control && has_begun(version, at)
+    });
+    earlier.max_by_key(|version| order_in_force(version))
+}
+
 fn has_begun(version: &Version, at: Millis) -> bool {
     version.effective_from.is_none_or(|from| from <= at)
 }
@@ -373,6 +393,44 @@ fn order_in_force(version: &Version) -> (Option<Millis>, Control) {
 pub async fn history(db: &dyn Db, key: &str) -> Result<Vec<Version>, StoreError> {
     let items = pages::all(db, pages::whole(Table::PricingConfig, key)).await?;
     items.iter().map(read_version).collect()
+}
+
+/// Names a version: its key, and its number among the key's.
+pub type VersionName = (String, u32);
+
+/// These versions, one row each.
+pub async fn versions(
+    db: &dyn Db,
+    names: &BTreeSet<VersionName>,
+) -> Result<BTreeMap<VersionName, Version>, StoreError> {
+    let keys = names
+        .iter()
+        .map(|(key, version)| version_key(key, *version));
+    let rows = db.batch_get(&keys.collect::<Vec<_>>()).await?;
+    let found = names.iter().zip(&rows);
+    let found = found.filter_map(|(name, row)| Some((name, row.as_ref()?)));
+    found
+        .map(|(name, row)| Ok((name.clone(), read_version(row)?)))
+        .collect()
+}
+
+/// Most versions that [`replaced_by`] looks at.
+pub const REPLACED_LOOKED_MAX: u32 = 20;
+
+/// The version that this one replaced, if it is among the few before it. Entries of the audit trail
+/// name it since they record it; this is for those that do not.
+pub async fn replaced_by(db: &dyn Db, new: &Version) -> Result<Option<Version>, StoreError> {
+    let number = |version: u32| version_key(&new.key, version).range;
+    let query = Query {
+        range: RangeFilter::Between(number(0), number(new.version.saturating_sub(1))),
+        descending: true,
+        limit: Some(REPLACED_LOOKED_MAX),
+        ..pages::whole(Table::PricingConfig, &new.key)
+    };
+    let page = db.query(&query).await?;
+    let before = page.items.iter().map(read_version);
+    let before = before.collect::<Result<Vec<Version>, StoreError>>()?;
+    Ok(replaced_among(&before, new).cloned())
 }
 
 /// Every version up to a head.

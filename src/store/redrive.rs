@@ -164,6 +164,11 @@ pub enum RedriveError {
 /// What became of rejects, in their order.
 pub async fn fates(db: &dyn Db, found: &[Found]) -> Result<Vec<Option<Fate>>, StoreError> {
     let names: Vec<String> = found.iter().map(Found::name).collect();
+    fates_of(db, &names).await
+}
+
+/// The same of rejects with these names ([`Found::name`]).
+pub async fn fates_of(db: &dyn Db, names: &[String]) -> Result<Vec<Option<Fate>>, StoreError> {
     let mut keys: Vec<Key> = names.iter().map(|name| key(name)).collect();
     // The same original may stand there twice.
     keys.sort_unstable();

@@ -2,13 +2,15 @@
 //! given up before anything of them was counted say nothing, as to rating (`losses`): they are not
 //! shown.
 
+mod merged;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use futures::future::try_join_all;
 
-use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
+use super::db::{Attr, Db, Item, Key, Query, StoreError, Table};
 use super::losses::{self, LostChunk};
 use super::marker;
 use super::pages;
@@ -19,6 +21,7 @@ use super::usage::{
 };
 use crate::domain::amount::{Money, Points};
 use crate::domain::time::{Day, Millis, Month};
+use merged::Merged;
 
 /// How many rows of a day's partition key are searched for a request whose time is not given.
 const SEARCHED_ROWS_MAX: usize = 20_000;
@@ -252,7 +255,8 @@ pub struct UsagePage {
 }
 
 /// A page of at most `limit` of a user's requests of a day, in order of their time, after `after`.
-/// Reads so many rows of each of the day's partition keys at most, however many there are.
+/// The day's partition keys are read side by side, a small part of the page each: in all about as
+/// many rows as the page has, and a few of each key.
 pub async fn page_of_day(
     db: &dyn Db,
     user: &str,
@@ -262,28 +266,10 @@ pub async fn page_of_day(
     now: Millis,
 ) -> Result<UsagePage, StoreError> {
     let after = after.map(UsageCursor::range);
-    // One more than fits tells whether there is a next page; one more again, since the first of a
-    // range is `after` itself.
-    let wanted = limit.saturating_add(2);
-    let queries = day_keys(user, day).map(|hash| {
-        let range = match &after {
-            // Of what may stand in a sort key nothing sorts behind '~'.
-            Some(after) => RangeFilter::Between(after.clone(), "~".to_owned()),
-            None => RangeFilter::All,
-        };
-        let query = Query {
-            range,
-            ..pages::whole(Table::UsageTracking, &hash)
-        };
-        async move { Ok::<_, StoreError>((first_rows(db, query, wanted).await?, hash)) }
-    });
-    let mut rows: Vec<DayRow> = Vec::new();
-    for (items, hash) in try_join_all(queries).await? {
-        let found = day_rows(&hash, items)?.into_iter();
-        rows.extend(found.filter(|row| Some(&row.key.range) != after.as_ref()));
-    }
-    rows.sort_by(|a, b| a.key.range.cmp(&b.key.range));
+    let mut merged = Merged::new(user, day, after.as_deref(), limit);
     let limit = limit as usize;
+    // One more than fits tells whether there is a next page.
+    let mut rows = merged.first(db, limit.saturating_add(1)).await?;
     let has_more = rows.len() > limit;
     rows.truncate(limit);
     let last = rows.last().filter(|_| has_more);

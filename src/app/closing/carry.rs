@@ -122,10 +122,12 @@ impl Closing {
             .compute(begun.month, &begun.terms, begun.control, carried, room)
             .await?;
         must_come_out_as(&closed, file)?;
-        let made = self.write_files(begun, &closed, sha256).await?;
+        // Nothing is written that is not what the record says, byte for byte.
+        let made = self.hash_files(begun, &closed, sha256.clone()).await?;
         if made != *file {
             return Err(came_out_differently(begun.month));
         }
+        let made = self.write_files(begun, &closed, sha256).await?;
         self.write_close_file(&made).await?;
         Ok(Before {
             carried: closed.carried_over(),
@@ -174,7 +176,8 @@ pub(super) const DIFFERS: &str = "close_differs";
 fn came_out_differently(month: Month) -> CommandError {
     let detail = format!(
         "the close of {month} came out differently when it was computed again; rows or the control \
-         feed were changed since. Restore its files from a backup"
+         feed were changed since, or another version of tidemark closed it. Nothing was written. \
+         Restore its files from a backup, or repeat this with the version that closed it"
     );
     Refusal::conflict(DIFFERS, detail).into()
 }

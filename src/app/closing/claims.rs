@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -24,6 +25,9 @@ use crate::store::closes;
 
 /// Closes of a page.
 const CLOSES_PER_PAGE: u32 = 12;
+/// Closes, or trees, that a request reads at once: the place of the files answers slowly rather than
+/// seldom.
+const READS_AT_ONCE: usize = 4;
 /// Indexes that are kept in memory take about this much.
 const INDEX_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Leaves that are read at once when one is looked for.
@@ -155,13 +159,13 @@ impl Closing {
         for close in &found {
             files.extend(close_file(close)?);
         }
-        let (mut lines, mut addresses) = (Vec::new(), Vec::new());
-        for file in &files {
-            if let Some(row) = self.row_of(file, account).await? {
-                addresses.extend(row.address);
-                lines.push(self.claim_of(file, &row).await?);
-            }
-        }
+        let reads = files.into_iter().map(|file| self.claim_in(file, account));
+        let read: Vec<Option<ClaimOfClose>> = stream::iter(reads)
+            .buffered(READS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let lines: Vec<ClaimOfClose> = read.into_iter().flatten().collect();
+        let addresses = lines.iter().filter_map(|line| line.address).collect();
         Ok(AccountClaims {
             kind: account.kind.to_string(),
             id: account.id().to_owned(),
@@ -171,27 +175,41 @@ impl Closing {
         })
     }
 
+    /// What an account can claim of a close; `None`: the close has nothing to do with it.
+    async fn claim_in(
+        &self,
+        file: CloseFile,
+        account: &Account,
+    ) -> Result<Option<ClaimOfClose>, CommandError> {
+        match self.row_of(&file, account).await? {
+            Some(row) => self.claim_of(&file, &row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn cumulative_of(
         &self,
         mut addresses: Vec<Address>,
     ) -> Result<Vec<CumulativeClaim>, CommandError> {
         addresses.sort_unstable();
         addresses.dedup();
-        let mut claims = Vec::new();
         let newest = closes::newest(self.db(), None, 2).await?;
         let newest = newest.iter().find(|close| close.finished.is_some());
         let newest = newest.map(close_file).transpose()?.flatten();
         let Some(file) = newest else {
-            return Ok(claims);
+            return Ok(Vec::new());
         };
-        for address in addresses {
-            let claim = self.proof(&file, &CUMULATIVE, address).await?;
-            claims.extend(claim.map(|claim| CumulativeClaim {
-                month: file.month,
-                claim,
-            }));
-        }
-        Ok(claims)
+        let reads = addresses.into_iter();
+        let reads = reads.map(|address| self.proof(&file, &CUMULATIVE, address));
+        let read: Vec<Option<Proof>> = stream::iter(reads)
+            .buffered(READS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let month = file.month;
+        let claims = read.into_iter().flatten();
+        Ok(claims
+            .map(|claim| CumulativeClaim { month, claim })
+            .collect())
     }
 
     async fn claim_of(

@@ -59,6 +59,7 @@ impl Closing {
         let closed = self
             .compute(month, &terms, control, before.carried, &room)
             .await?;
+        must_concern_somebody(month, &closed, earlier.is_empty())?;
         let claims = Claims::of_close(&closed).entries().len();
         Ok(ClosePreview {
             month,
@@ -233,6 +234,7 @@ impl Closing {
         };
         // What can be refused is refused before anything is written.
         let computed = self.computed(&begun, earlier, room).await?;
+        must_concern_somebody(month, &computed.closed, earlier.is_empty())?;
         let previous = earlier.last().map(|close| close.begun.month);
         let stored = closes::begin(self.db(), &begun, previous).await?;
         let stored = stored.ok_or_else(|| {
@@ -277,6 +279,7 @@ impl Closing {
             subject: month.to_string(),
             by: by.to_owned(),
             detail: json!({
+                "begunBy": begun.by,
                 "control": begun.control.0,
                 "terms": begun.terms,
                 "totals": file.totals,
@@ -286,11 +289,7 @@ impl Closing {
         };
         let stands = closes::finish(self.db(), &begun, &finished, &entry).await?;
         if stands.file != finished.file {
-            let detail = format!(
-                "another process closed {month} with another result, which was stored; compare the \
-                 versions of both"
-            );
-            return Err(Refusal::conflict(DIFFERS, detail).into());
+            return Err(closed_otherwise(month, &stands, self.files()?.place()));
         }
         tracing::info!(event = "closing.finished", %month, by, "a month was closed");
         CloseView::of(&StoredClose {
@@ -298,6 +297,19 @@ impl Closing {
             finished: Some(stands),
         })
     }
+}
+
+/// Another process was first, and something else came of it: with files in one place it would have
+/// found ours there.
+fn closed_otherwise(month: Month, stands: &FinishedClose, place: &str) -> CommandError {
+    let detail = format!(
+        "{} closed {month} at {} with another result, which is kept: by another version of tidemark, \
+         and with its files elsewhere. The files of {month} in {place} do not belong to it. Give all \
+         processes the same version and the same closing.location, move the folder {month} in {place} \
+         away, and run `tidemark close {month}`",
+        stands.by, stands.at
+    );
+    Refusal::conflict(DIFFERS, detail).into()
 }
 
 fn forgotten(name: FileName, place: &str) -> CommandError {
@@ -331,6 +343,23 @@ fn must_be_on(close: &StoredClose, terms: &Terms) -> Result<(), CommandError> {
         stands.decimals
     );
     Err(Refusal::conflict("closed_on_other_terms", detail).into())
+}
+
+/// Refuses a first close that concerns no account: probably another month was meant, and every month
+/// after it would have to be closed before that one.
+fn must_concern_somebody(
+    month: Month,
+    closed: &ClosedMonth,
+    is_first: bool,
+) -> Result<(), Refusal> {
+    if !is_first || closed.totals.accounts > 0 {
+        return Ok(());
+    }
+    let detail = format!(
+        "no account has points in {month}, and it would be the first close: months are closed in order \
+         from then on. Begin with the first month that has points to pay for"
+    );
+    Err(Refusal::conflict("nothing_to_close", detail))
 }
 
 /// What is carried over is in units of the token.

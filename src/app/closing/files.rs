@@ -95,6 +95,44 @@ impl Write for Pieces {
     }
 }
 
+/// Hashes what is written to it.
+struct Hashing {
+    hash: Context,
+    bytes: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a file would be. Nothing is written.
+async fn hash_file(name: FileName, render: Render) -> Result<FileEntry, CommandError> {
+    let work = move || -> io::Result<Hashing> {
+        let mut out = Hashing {
+            hash: Context::new(&SHA256),
+            bytes: 0,
+        };
+        render(&mut out)?;
+        Ok(out)
+    };
+    let made = tokio::task::spawn_blocking(work).await;
+    let made = made.map_err(|error| CommandError::Internal(error.to_string()))?;
+    let made = made.map_err(|error| CommandError::Internal(error.to_string()))?;
+    Ok(FileEntry {
+        name: name.kind.to_string(),
+        bytes: made.bytes,
+        sha256: encode_string(made.hash.finish().as_ref()),
+    })
+}
+
 /// Writes a file, or finds it there with the same bytes.
 async fn put_file(
     files: &Objects,
@@ -212,7 +250,8 @@ pub(super) const DAMAGED: &str = "closing_file_damaged";
 pub(super) fn damaged(name: FileName) -> CommandError {
     let detail = format!(
         "the file {name} is there with other bytes than the close of {month} makes: it was damaged or \
-         edited, or belongs to another installation. `tidemark close {month}` completes a file that \
+         edited, belongs to another installation, or was written by another version of tidemark. \
+         `tidemark close {month}` completes a file that \
          was only cut short; if it refuses this one, move it away first: then it is written again",
         month = name.month
     );
@@ -231,6 +270,62 @@ async fn tree_of(
     Ok(made.map(Arc::new))
 }
 
+/// Makes every file of a close but `close.json`, and gives that. `None` as files: they are only
+/// hashed.
+async fn make_files(
+    files: Option<&Objects>,
+    begun: &BegunClose,
+    closed: &Arc<ClosedMonth>,
+    previous: Option<String>,
+) -> Result<CloseFile, CommandError> {
+    let mut writing = Writing {
+        files,
+        month: begun.month,
+        entries: Vec::new(),
+    };
+    let claims = Arc::new(Claims::of_close(closed));
+    let count = claims.entries().len();
+    let mut roots = Roots::default();
+    if let Some(tree) = tree_of(&claims, Claims::standard_tree).await? {
+        roots.openzeppelin = Some(tree.root().to_string());
+        writing
+            .openzeppelin(FileKind::OpenZeppelin, &claims, &tree)
+            .await?;
+        writing
+            .tree(FileKind::OpenZeppelinTree, &claims, &tree)
+            .await?;
+        writing.sablier(&claims, begun.terms.decimals).await?;
+    }
+    if let Some(tree) = tree_of(&claims, Claims::uniswap_tree).await? {
+        roots.uniswap = Some(tree.root().to_string());
+        writing.uniswap(&claims, closed.totals.paid, &tree).await?;
+        writing.tree(FileKind::UniswapTree, &claims, &tree).await?;
+    }
+    drop(claims);
+    let cumulative = Arc::new(Claims::cumulative(closed));
+    if let Some(tree) = tree_of(&cumulative, Claims::standard_tree).await? {
+        roots.cumulative = Some(tree.root().to_string());
+        writing
+            .openzeppelin(FileKind::Cumulative, &cumulative, &tree)
+            .await?;
+        writing
+            .tree(FileKind::CumulativeTree, &cumulative, &tree)
+            .await?;
+    }
+    writing.accounts(closed).await?;
+    let mut entries = writing.entries;
+    entries.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(CloseFile::new(
+        begun.month,
+        begun.control,
+        begun.terms.clone(),
+        previous,
+        CloseTotals::of(&closed.totals, count),
+        roots,
+        entries,
+    ))
+}
+
 impl Closing {
     /// Writes every file of a close but `close.json`, and gives that.
     pub(super) async fn write_files(
@@ -239,52 +334,17 @@ impl Closing {
         closed: &Arc<ClosedMonth>,
         previous: Option<String>,
     ) -> Result<CloseFile, CommandError> {
-        let mut writing = Writing {
-            files: self.files()?,
-            month: begun.month,
-            entries: Vec::new(),
-        };
-        let claims = Arc::new(Claims::of_close(closed));
-        let count = claims.entries().len();
-        let mut roots = Roots::default();
-        if let Some(tree) = tree_of(&claims, Claims::standard_tree).await? {
-            roots.openzeppelin = Some(tree.root().to_string());
-            writing
-                .openzeppelin(FileKind::OpenZeppelin, &claims, &tree)
-                .await?;
-            writing
-                .tree(FileKind::OpenZeppelinTree, &claims, &tree)
-                .await?;
-            writing.sablier(&claims, begun.terms.decimals).await?;
-        }
-        if let Some(tree) = tree_of(&claims, Claims::uniswap_tree).await? {
-            roots.uniswap = Some(tree.root().to_string());
-            writing.uniswap(&claims, closed.totals.paid, &tree).await?;
-            writing.tree(FileKind::UniswapTree, &claims, &tree).await?;
-        }
-        drop(claims);
-        let cumulative = Arc::new(Claims::cumulative(closed));
-        if let Some(tree) = tree_of(&cumulative, Claims::standard_tree).await? {
-            roots.cumulative = Some(tree.root().to_string());
-            writing
-                .openzeppelin(FileKind::Cumulative, &cumulative, &tree)
-                .await?;
-            writing
-                .tree(FileKind::CumulativeTree, &cumulative, &tree)
-                .await?;
-        }
-        writing.accounts(closed).await?;
-        let mut entries = writing.entries;
-        entries.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(CloseFile::new(
-            begun.month,
-            begun.control,
-            begun.terms.clone(),
-            previous,
-            CloseTotals::of(&closed.totals, count),
-            roots,
-            entries,
-        ))
+        make_files(Some(self.files()?), begun, closed, previous).await
+    }
+
+    /// The `close.json` of a close whose files would be written.
+    pub(super) async fn hash_files(
+        &self,
+        begun: &BegunClose,
+        closed: &Arc<ClosedMonth>,
+        previous: Option<String>,
+    ) -> Result<CloseFile, CommandError> {
+        make_files(None, begun, closed, previous).await
     }
 
     /// Writes `close.json`.
@@ -320,7 +380,8 @@ impl Closing {
 
 /// Files in the making.
 struct Writing<'c> {
-    files: &'c Objects,
+    /// Where they go; `None`: they are only hashed.
+    files: Option<&'c Objects>,
     month: Month,
     entries: Vec<FileEntry>,
 }
@@ -332,7 +393,11 @@ impl Writing<'_> {
         render: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
     ) -> Result<(), CommandError> {
         let month = self.month;
-        let entry = put_file(self.files, FileName { month, kind }, Box::new(render)).await?;
+        let name = FileName { month, kind };
+        let entry = match self.files {
+            Some(files) => put_file(files, name, Box::new(render)).await?,
+            None => hash_file(name, Box::new(render)).await?,
+        };
         self.entries.push(entry);
         Ok(())
     }

@@ -7,7 +7,6 @@ use super::Commands;
 use crate::app::queries::QueryError;
 use crate::domain::amount::{Money, Points};
 use crate::domain::ids::Account;
-use crate::domain::text::REASON_CHARS_MAX;
 
 /// Why a confirmation is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,30 +83,3 @@ impl Commands {
         Ok(traces.is_empty().then(unknown).into_iter().collect())
     }
 }
-
-/// The reason of a counter-entry. What reasons may not hold today is left out of one that was stored
-/// before there were limits.
-pub fn reason_of_undo(amount: &str, at: &str, reason: &str) -> String {
-    let text = format!("undoes {amount} of {at}: {reason}");
-    let allowed = text.chars().filter(|c| !c.is_control());
-    let text: String = allowed.take(REASON_CHARS_MAX).collect();
-    text.trim_end().to_owned()
-}
-
-/// The idempotency key of the counter-entry to an entry with this key, so that an entry is undone
-/// once, whichever admin asks for it.
-pub fn key_of_undo(key: &str) -> String {
-    /// Ids have 128 bytes.
-    const KEPT_BYTES: usize = 120;
-    match key.len() <= KEPT_BYTES {
-        true => format!("{UNDO}{key}"),
-        false => format!("{UNDO}{:032x}", xxhash_rust::xxh3::xxh3_128(key.as_bytes())),
-    }
-}
-
-/// Whether a key is one of [`key_of_undo`].
-pub fn is_key_of_undo(key: &str) -> bool {
-    key.starts_with(UNDO)
-}
-
-const UNDO: &str = "undo-";

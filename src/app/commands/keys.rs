@@ -21,6 +21,20 @@ pub struct MadeKey {
     pub info: KeyInfo,
 }
 
+/// A key to be made.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// What people call it.
+    pub name: String,
+    /// What it allows.
+    pub scopes: Vec<Scope>,
+    /// Names the wish for it, if it may be sent again: one key is made, and a repeat is refused with
+    /// that key's id.
+    pub once: Option<String>,
+    /// Who makes it.
+    pub by: String,
+}
+
 /// Whether somebody who holds these scopes may pass `wanted` on. Who may change everything may read
 /// and act for every account, so a key for one account grants nothing more.
 pub fn may_grant(held: &[Scope], wanted: &Scope) -> Result<(), Refusal> {
@@ -38,14 +52,10 @@ pub fn may_grant(held: &[Scope], wanted: &Scope) -> Result<(), Refusal> {
 
 impl Commands {
     /// Makes a key. Its text is in the answer and nowhere else.
-    pub async fn create_key(
-        &self,
-        name: &str,
-        scopes: Vec<Scope>,
-        by: &str,
-    ) -> Result<MadeKey, CommandError> {
-        let text = KeyText::draw(self.db()).await?;
-        let key = keys::create(self.db(), &text, name, scopes, by, self.now()).await?;
+    pub async fn create_key(&self, new: NewKey) -> Result<MadeKey, CommandError> {
+        let text = KeyText::draw(self.db(), new.once.as_deref()).await?;
+        let (name, by) = (&new.name, &new.by);
+        let key = keys::create(self.db(), &text, name, new.scopes, by, self.now()).await?;
         Ok(MadeKey {
             key: text.to_string(),
             info: key.into(),

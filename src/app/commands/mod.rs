@@ -22,17 +22,20 @@ mod reversals;
 pub mod rules;
 mod seasons;
 mod set_aside;
+mod undo;
 mod votes;
 mod wallets;
 
 pub use adjustments::{Adjusted, NewAdjustment};
 pub use badges::{badge_id, not_granted};
 pub use credits::{Booked, CreditError, NewCredit};
-pub use doubts::{Doubt, is_key_of_undo, key_of_undo, reason_of_undo};
-pub use keys::{MadeKey, may_grant};
+pub use doubts::Doubt;
+pub use keys::{MadeKey, NewKey, may_grant};
 pub use referrals::{Imported, LINKS_MAX, Link, NewLink, NewSignup, Referrer, Repeat, SignUpError};
 pub use resume::Resumed;
 pub use reversals::{NewReversal, SentReversal};
+pub use seasons::season_not_frozen;
+pub use undo::{CounterEntry, key_of_undo};
 pub use votes::{NewVotes, VoterLine, VotesPreview, unknown_proposal};
 pub use wallets::{NewWallet, WalletActor, WalletMessage, WalletSite, address_code};
 

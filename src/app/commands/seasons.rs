@@ -28,3 +28,14 @@ impl Commands {
         Ok(frozen.map_err(unreadable)?)
     }
 }
+
+/// Leaderboards that are not there.
+pub fn season_not_frozen(name: &str) -> Refusal {
+    Refusal::not_found(
+        "season_not_frozen",
+        format!(
+            "the leaderboards of the season \"{name}\" were not frozen; `tidemark season freeze` does \
+             it, and `tidemark season list` lists the seasons"
+        ),
+    )
+}

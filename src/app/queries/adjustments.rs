@@ -46,10 +46,47 @@ impl From<Award> for AwardInfo {
     }
 }
 
+/// Most awards of an account that are read for one answer: corrections first, then milestones and
+/// signups.
+pub const AWARDS_LOOKED_MAX: usize = 10_000;
+
+/// Awards of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AwardList {
+    /// The newest first; also those that are not in its statement yet.
+    pub awards: Vec<AwardInfo>,
+    /// Whether these are all that it ever got.
+    pub is_whole: bool,
+}
+
+/// What the id of a correction begins with; its idempotency key follows.
+const ADJUSTMENT: &str = "adjustment#";
+
+impl AwardInfo {
+    /// The key under which a correction was made; `None`: it is a signup or a milestone.
+    pub fn adjustment_key(&self) -> Option<&str> {
+        self.award_id.strip_prefix(ADJUSTMENT)
+    }
+}
+
 impl Queries {
-    /// Every award of an account, the newest first; also those that are not in its statement yet.
-    pub async fn awards(&self, account: &Account) -> Result<Vec<AwardInfo>, QueryError> {
-        let awards = awards::awards_of(self.db(), account).await?;
-        Ok(awards.into_iter().rev().map(AwardInfo::from).collect())
+    /// Awards of an account: all of them, unless it has more than are read.
+    pub async fn awards(&self, account: &Account) -> Result<AwardList, QueryError> {
+        let found = awards::some_awards_of(self.db(), account, AWARDS_LOOKED_MAX).await?;
+        let (awards, is_whole) = found;
+        Ok(AwardList {
+            awards: awards.into_iter().rev().map(AwardInfo::from).collect(),
+            is_whole,
+        })
+    }
+
+    /// The correction that was made under an idempotency key.
+    pub async fn adjustment(
+        &self,
+        account: &Account,
+        key: &str,
+    ) -> Result<Option<AwardInfo>, QueryError> {
+        let award = awards::adjustment_of(self.db(), account, key).await?;
+        Ok(award.map(AwardInfo::from))
     }
 }

@@ -1,25 +1,25 @@
 //! The audit trail.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::filtered::{self, Batch, Bounds};
 use super::{Queries, QueryError, Version, json_of, text};
 use crate::app::differences::{Difference, differences};
-use crate::domain::position::Control;
 use crate::domain::time::Millis;
 use crate::store::audit::{self, Entry};
 use crate::store::db::StoreError;
-use crate::store::pricing;
+use crate::store::pricing::{self, VersionName};
 
 /// Most entries that are looked at for one page of a filter.
 const LOOKED_MAX: usize = 5_000;
 /// How many are read at a time.
 const READ_TOGETHER: usize = 500;
-/// Prices and rules whose versions are read at the same time.
+/// Versions whose predecessors are looked for at the same time.
 const KEYS_TOGETHER: usize = 8;
 
 /// Entries of the audit trail.
@@ -109,49 +109,66 @@ impl Queries {
         let (from, until) = (filter.from, filter.until);
         let is_filtered = filter.looks_into_entries();
         let together = if is_filtered { READ_TOGETHER } else { limit };
-        let mut next = before.map(str::to_owned);
-        let mut entries = Vec::new();
-        let mut looked = 0;
-        'pages: loop {
-            let page =
-                audit::page_between(self.db(), from, until, next.as_deref(), together).await?;
-            let mut read = page.entries.into_iter().zip(page.keys).peekable();
-            while let Some((entry, key)) = read.next() {
-                looked += 1;
-                if filter.takes(&entry) {
-                    entries.push(entry);
-                }
-                if entries.len() == limit {
-                    let has_more = read.peek().is_some() || page.next.is_some();
-                    next = has_more.then_some(key);
-                    break 'pages;
-                }
-            }
-            next = page.next;
-            if next.is_none() || looked >= LOOKED_MAX {
-                break;
-            }
-        }
+        let bounds = Bounds {
+            limit,
+            looked_max: LOOKED_MAX,
+        };
+        let read = |before: Option<String>| async move {
+            let db = self.db();
+            let page = audit::page_between(db, from, until, before.as_deref(), together).await?;
+            Ok::<_, QueryError>(Batch {
+                looked: page.entries.len(),
+                found: page.entries.into_iter().zip(page.keys).collect(),
+                next: page.next,
+            })
+        };
+        let takes = |entry: &Entry| filter.takes(entry);
+        let start = before.map(str::to_owned);
+        let (entries, next) = filtered::page(bounds, start, takes, read).await?;
         Ok(AuditPage {
             entries: self.with_changes(entries).await?,
             next,
         })
     }
 
+    /// Reads of each version that these entries published the row, and that of the version which it
+    /// replaced; never all versions of a key.
     async fn with_changes(&self, entries: Vec<Entry>) -> Result<Vec<AuditEntry>, QueryError> {
         let db = self.db();
-        let keys = entries.iter().flat_map(published_keys).map(str::to_owned);
-        let keys: BTreeSet<String> = keys.collect();
-        let history = |key: String| async move {
-            let history = pricing::history(db, &key).await?;
-            Ok::<_, StoreError>((key, history))
-        };
-        let histories = stream::iter(keys).map(history).buffered(KEYS_TOGETHER);
-        let histories: BTreeMap<String, Vec<Version>> = histories.try_collect().await?;
+        let published: Vec<PublishedVersion> = entries.iter().flat_map(published_by).collect();
+        let named = published.iter().flat_map(PublishedVersion::named);
+        let mut rows = pricing::versions(db, &named.collect()).await?;
+        let unsaid = published
+            .iter()
+            .filter(|one| one.replaces == Replaced::Unsaid);
+        let unsaid: Vec<Version> = unsaid
+            .filter_map(|one| rows.get(&one.name).cloned())
+            .collect();
+        let replaced = unsaid.into_iter().map(|new: Version| async move {
+            let old = pricing::replaced_by(db, &new).await?;
+            Ok::<_, StoreError>(((new.key, new.version), old))
+        });
+        let replaced: Vec<(VersionName, Option<Version>)> = stream::iter(replaced)
+            .buffered(KEYS_TOGETHER)
+            .try_collect()
+            .await?;
+        let mut replacements: BTreeMap<VersionName, VersionName> = BTreeMap::new();
+        for (new, old) in replaced {
+            if let Some(old) = old {
+                let name = (old.key.clone(), old.version);
+                replacements.insert(new, name.clone());
+                rows.insert(name, old);
+            }
+        }
+        for one in published {
+            if let Replaced::Version(old) = one.replaces {
+                replacements.insert(one.name.clone(), (one.name.0, old));
+            }
+        }
         let entry = |entry: Entry| {
             let (changes, further_changes) = match entry.action.as_str() {
-                "pricing.publish" => published(&entry, &histories),
-                _ => (replaced(&entry), 0),
+                PUBLISH => changes_of(&entry, &rows, &replacements),
+                _ => (replaced_in(&entry), 0),
             };
             AuditEntry {
                 at: entry.at,
@@ -167,31 +184,67 @@ impl Queries {
     }
 }
 
-/// The keys of which an entry published versions.
-fn published_keys(entry: &Entry) -> impl Iterator<Item = &str> {
-    let versions = (entry.action == "pricing.publish").then(|| &entry.detail["versions"]);
+/// The action of an entry that published prices or rules.
+const PUBLISH: &str = "pricing.publish";
+
+/// A version that an entry published, and which one it replaced.
+struct PublishedVersion {
+    name: VersionName,
+    replaces: Replaced,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replaced {
+    Nothing,
+    Version(u32),
+    /// The entry is of a version of tidemark that did not record it.
+    Unsaid,
+}
+
+impl PublishedVersion {
+    fn named(&self) -> impl Iterator<Item = VersionName> {
+        let (key, version) = self.name.clone();
+        let old = match self.replaces {
+            Replaced::Version(old) => Some((key.clone(), old)),
+            Replaced::Nothing | Replaced::Unsaid => None,
+        };
+        [Some((key, version)), old].into_iter().flatten()
+    }
+
+    fn of(published: &Value) -> Option<PublishedVersion> {
+        let number = |value: &Value| u32::try_from(value.as_u64()?).ok();
+        let (key, version) = (published["key"].as_str()?, number(&published["version"])?);
+        let replaces = match published.get("replaces") {
+            None if version > 1 => Replaced::Unsaid,
+            old => old
+                .and_then(number)
+                .map_or(Replaced::Nothing, Replaced::Version),
+        };
+        Some(PublishedVersion {
+            name: (key.to_owned(), version),
+            replaces,
+        })
+    }
+}
+
+fn published_by(entry: &Entry) -> impl Iterator<Item = PublishedVersion> {
+    let versions = (entry.action == PUBLISH).then(|| &entry.detail["versions"]);
     let versions = versions.and_then(Value::as_array).into_iter().flatten();
-    versions.filter_map(|version| version["key"].as_str())
+    versions.filter_map(PublishedVersion::of)
 }
 
 /// What a publication replaced: values of prices and rules stay in their versions for ever.
-fn published(
+fn changes_of(
     entry: &Entry,
-    histories: &BTreeMap<String, Vec<Version>>,
+    rows: &BTreeMap<VersionName, Version>,
+    replacements: &BTreeMap<VersionName, VersionName>,
 ) -> (Vec<Difference>, usize) {
     let (mut changes, mut further) = (Vec::new(), 0);
-    let control = entry.detail["control"].as_u64().map(Control);
-    for key in published_keys(entry) {
-        let versions = histories.get(key).map_or(&[][..], Vec::as_slice);
-        let Some(new) = versions.iter().find(|v| Some(v.control) == control) else {
-            continue;
-        };
-        let earlier = versions.iter().filter(|version| {
-            version.control < new.control && version.effective_from <= new.effective_from
-        });
-        let old = earlier.max_by_key(|version| (version.effective_from, version.control));
+    for PublishedVersion { name, .. } in published_by(entry) {
+        let Some(new) = rows.get(&name) else { continue };
+        let old = replacements.get(&name).and_then(|old| rows.get(old));
         let old = old.map(|old| json_of(&old.value)).unwrap_or_default();
-        let (found, beyond) = differences(key, &old, &json_of(&new.value));
+        let (found, beyond) = differences(&name.0, &old, &json_of(&new.value));
         changes.extend(found);
         further += beyond;
     }
@@ -199,7 +252,7 @@ fn published(
 }
 
 /// What other entries say of the value that was replaced.
-fn replaced(entry: &Entry) -> Vec<Difference> {
+fn replaced_in(entry: &Entry) -> Vec<Difference> {
     let change = |path: &str, before: Value, after: Value| {
         vec![Difference {
             path: path.to_owned(),

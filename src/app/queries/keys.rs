@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::{Queries, QueryError, optional_text, text};
 use crate::domain::access::Scope;
+use crate::domain::ids::check_id;
 use crate::domain::time::Millis;
 use crate::store::keys::{self, ApiKey};
 
@@ -52,10 +53,43 @@ impl From<ApiKey> for KeyInfo {
     }
 }
 
+/// Most keys that are read to search among them.
+pub const KEYS_LOOKED_MAX: u32 = 5_000;
+
+/// Some keys.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyPage {
+    /// Revoked ones too; those of a page oldest first.
+    pub keys: Vec<KeyInfo>,
+    /// Give it as `after` for those that follow; absent if there are none. Pages go by id, not by
+    /// age.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
 impl Queries {
-    /// Every key, revoked ones too, oldest first.
-    pub async fn keys(&self) -> Result<Vec<KeyInfo>, QueryError> {
-        let keys = keys::list(self.db()).await?;
-        Ok(keys.into_iter().map(KeyInfo::from).collect())
+    /// At most `limit` keys, those whose ids follow `after`.
+    pub async fn key_page(&self, after: Option<&str>, limit: u32) -> Result<KeyPage, QueryError> {
+        let page = keys::page(self.db(), after, limit).await?;
+        Ok(KeyPage {
+            keys: page.keys.into_iter().map(KeyInfo::from).collect(),
+            next: page.next,
+        })
+    }
+
+    /// The keys to search in, oldest first: all of them, or the first [`KEYS_LOOKED_MAX`] by id, if
+    /// the page has a `next`.
+    pub async fn keys(&self) -> Result<KeyPage, QueryError> {
+        self.key_page(None, KEYS_LOOKED_MAX).await
+    }
+
+    /// The key of this id.
+    pub async fn key(&self, id: &str) -> Result<Option<KeyInfo>, QueryError> {
+        if check_id(id).is_err() {
+            return Ok(None);
+        }
+        let key = keys::get(self.db(), id).await?;
+        Ok(key.map(KeyInfo::from))
     }
 }

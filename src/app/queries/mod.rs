@@ -27,10 +27,12 @@ mod credits;
 mod earnings;
 mod explain;
 mod export;
+mod filtered;
 mod halts;
 mod keys;
 mod leaderboard;
 mod models;
+mod open_rejects;
 mod quality;
 mod referrals;
 mod rejects;
@@ -50,7 +52,7 @@ mod votes;
 mod wallets;
 mod what_if;
 
-pub use adjustments::AwardInfo;
+pub use adjustments::{AWARDS_LOOKED_MAX, AwardInfo, AwardList};
 pub use analytics::{
     ActiveDay, Analytics, Funnel, MOVERS_MAX, Mover, PerKind, ServiceSum, compute, keep,
 };
@@ -68,12 +70,13 @@ pub use explain::{
 };
 pub use export::{
     ArchiveFault, ChangesFile, Column, ColumnKind, Export, ExportError, ExportFormat,
-    ExportRequest, ExportWhat, FOCUS_VERSION, ISSUER_DEFAULT, Sums, UnknownName,
+    ExportRequest, ExportWhat, FOCUS_VERSION, ISSUER_DEFAULT, Sums, TrailFile, UnknownName,
 };
 pub use halts::Halt;
-pub use keys::KeyInfo;
+pub use keys::{KEYS_LOOKED_MAX, KeyInfo, KeyPage};
 pub use leaderboard::{LeaderboardPage, Place, RankOf, Ranking};
 pub use models::{ModelLine, ModelUse};
+pub use open_rejects::OPEN_LOOKED_MAX;
 pub use referrals::{
     CodeView, Counts, MilestoneState, RefereeLine, RefereeProgress, ReferralOverview, Rewards, Who,
 };
@@ -116,6 +119,7 @@ pub struct Queries {
     rules: Arc<rules_cache::RulesCache>,
     models: models::ModelCache,
     votes: votes::VotesCache,
+    open_rejects: open_rejects::OpenRejects,
 }
 
 /// Why there is no answer.
@@ -152,6 +156,7 @@ impl Queries {
             rules: Arc::default(),
             models: models::ModelCache::default(),
             votes: votes::VotesCache::default(),
+            open_rejects: open_rejects::OpenRejects::default(),
         }
     }
 

@@ -3,13 +3,13 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{CodeView, KeyInfo, Queries, QueryError};
+use super::{CodeView, KeyInfo, KeyPage, Queries, QueryError};
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
 use crate::store::accounts::{HeadNow, head_now};
 use crate::store::db::StoreError;
 use crate::store::keys::KeyText;
-use crate::store::{awards, credits, keys, referrals, wallets};
+use crate::store::{awards, credits, referrals, wallets};
 
 /// Most keys that are shown.
 const KEYS_MAX: usize = 50;
@@ -61,6 +61,16 @@ pub struct SearchResult {
     pub keys: Vec<KeyInfo>,
     /// How many more keys there are.
     pub further_keys: usize,
+    /// True: there are more than 5,000 keys, and names were searched only in 5,000 of them; absent
+    /// otherwise.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub keys_unsearched: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// The id of an API key that was given whole, by mistake or for want of its id.
@@ -84,14 +94,14 @@ impl Queries {
         if !traces.is_empty() {
             return Ok(traces);
         }
-        let keys = keys::list(self.db()).await?;
+        let keys = self.keys().await?.keys;
         Ok(self.traces(account, &keys).await?)
     }
 
     async fn traces(
         &self,
         account: &Account,
-        keys: &[keys::ApiKey],
+        keys: &[KeyInfo],
     ) -> Result<Vec<AccountTrace>, StoreError> {
         let db = self.db();
         let credits = async {
@@ -139,7 +149,7 @@ impl Queries {
     /// Looks for a text: the id of an account, a referral code, the id or a part of the name of an
     /// API key. Of a whole key, its id counts.
     pub async fn search(&self, text: &str) -> Result<SearchResult, QueryError> {
-        let keys = keys::list(self.db()).await?;
+        let KeyPage { mut keys, next } = self.keys().await?;
         let pasted = id_of_pasted_key(text);
         let mut accounts = Vec::new();
         for kind in AccountKind::ALL.into_iter().filter(|_| pasted.is_none()) {
@@ -158,15 +168,14 @@ impl Queries {
         }
         let code = referrals::lookup(self.db(), text).await?;
         let wanted = pasted.as_deref().unwrap_or(text).to_lowercase();
-        let matches = |key: &keys::ApiKey| {
+        // By its id a key is found wherever it stands.
+        if next.is_some() && !keys.iter().any(|key| key.id == wanted) {
+            keys.extend(self.key(&wanted).await?);
+        }
+        let matches = |key: &KeyInfo| {
             key.id == wanted || pasted.is_none() && key.name.to_lowercase().contains(&wanted)
         };
-        let mut found: Vec<KeyInfo> = keys
-            .into_iter()
-            .rev()
-            .filter(matches)
-            .map(KeyInfo::from)
-            .collect();
+        let mut found: Vec<KeyInfo> = keys.into_iter().rev().filter(matches).collect();
         let further_keys = found.len().saturating_sub(KEYS_MAX);
         found.truncate(KEYS_MAX);
         Ok(SearchResult {
@@ -174,6 +183,7 @@ impl Queries {
             code: code.map(CodeView::from),
             keys: found,
             further_keys,
+            keys_unsearched: next.is_some(),
         })
     }
 }

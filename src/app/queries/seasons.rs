@@ -93,7 +93,7 @@ pub struct SeasonBoards {
 #[derive(Debug, thiserror::Error)]
 pub enum SeasonError {
     /// There is no such season.
-    #[error("rules.season has no season \"{0}\"")]
+    #[error("rules.season has no season \"{0}\"; `tidemark season list` lists the seasons")]
     Unknown(String),
     /// The archive does not hold all of it yet.
     #[error(
@@ -111,11 +111,14 @@ pub enum SeasonError {
     /// The archive began too late.
     #[error(
         "the archive does not hold the whole season: that of source partition {0} begins after the \
-         season's beginning, or in an earlier epoch"
+         season's beginning, or in an earlier epoch; its leaderboards cannot be frozen"
     )]
     BeganLate(u32),
     /// Something of it is missing.
-    #[error("the archive lacks requests of the season: {0}")]
+    #[error(
+        "the archive lacks requests of the season ({0}); its leaderboards cannot be frozen unless the \
+         archive is completed (docs/archive.md)"
+    )]
     Gap(String),
     /// Two files hold the same records.
     #[error("{0}; `tidemark verify` checks the whole archive")]
@@ -135,7 +138,7 @@ pub enum SeasonError {
         found: u64,
     },
     /// The archive does not answer, or a file cannot be understood.
-    #[error("{what}: {error}")]
+    #[error("{what}: {error}; nothing was frozen, so repeat this when the archive can be read")]
     Archive {
         /// What was read.
         what: String,
@@ -148,6 +151,23 @@ pub enum SeasonError {
     /// The store.
     #[error(transparent)]
     Query(#[from] QueryError),
+}
+
+impl SeasonError {
+    /// Stable: scripts compare it. `None`: the tables failed, or cannot be understood.
+    pub const fn code(&self) -> Option<&'static str> {
+        Some(match self {
+            SeasonError::Unknown(_) => "unknown_season",
+            SeasonError::NotYet { .. } => "season_not_archived_yet",
+            SeasonError::BeganLate(_) => "season_archived_late",
+            SeasonError::Gap(_) => "season_archive_gap",
+            SeasonError::Overlap(_) => "season_archive_overlaps",
+            SeasonError::RowsMissing { .. } => "season_archive_rows_missing",
+            SeasonError::Archive { .. } => "season_archive_unreadable",
+            SeasonError::TooMany => "season_too_many_accounts",
+            SeasonError::Query(_) => return None,
+        })
+    }
 }
 
 /// What received later does not count.
@@ -459,15 +479,19 @@ mod tests {
         }
     }
 
+    /// The code, and of what it says that it is about; or that nothing was refused.
     fn refusal(coverages: &[Coverage], sources: u32, is_first: bool) -> String {
-        match check_coverage(coverages, &season(), sources, is_first) {
-            Ok(()) => "whole".to_owned(),
-            Err(SeasonError::NotYet {
+        let Err(error) = check_coverage(coverages, &season(), sources, is_first) else {
+            return "whole".to_owned();
+        };
+        let code = error.code().expect("a code");
+        match error {
+            SeasonError::NotYet {
                 source_partition, ..
-            }) => format!("not yet {source_partition}"),
-            Err(SeasonError::BeganLate(source)) => format!("began late {source}"),
-            Err(SeasonError::Gap(reason)) => format!("gap {reason}"),
-            Err(error) => panic!("{error}"),
+            } => format!("{code} {source_partition}"),
+            SeasonError::BeganLate(source) => format!("{code} {source}"),
+            SeasonError::Gap(reason) => format!("{code} {reason}"),
+            error => panic!("{error}"),
         }
     }
 
@@ -494,21 +518,27 @@ mod tests {
                 true,
                 "whole",
             ),
-            ("nothing", vec![], 1, true, "not yet 0"),
-            ("one of two", vec![whole(0)], 2, true, "not yet 1"),
+            ("nothing", vec![], 1, true, "season_not_archived_yet 0"),
+            (
+                "one of two",
+                vec![whole(0)],
+                2,
+                true,
+                "season_not_archived_yet 1",
+            ),
             (
                 "up to the end, but not past it",
                 vec![covered(0, before, until)],
                 1,
                 true,
-                "not yet 0",
+                "season_not_archived_yet 0",
             ),
             (
                 "from its beginning, but not before it",
                 vec![covered(0, begins, after)],
                 1,
                 true,
-                "began late 0",
+                "season_archived_late 0",
             ),
             (
                 "from the first record of the first epoch",
@@ -522,21 +552,21 @@ mod tests {
                 vec![from_start(FROM.plus(1))],
                 1,
                 false,
-                "began late 0",
+                "season_archived_late 0",
             ),
             (
                 "a gap within",
                 vec![with(gap(FROM, FROM.plus(1)))],
                 1,
                 true,
-                "gap lost",
+                "season_archive_gap lost",
             ),
             (
                 "a gap that ends as it begins",
                 vec![with(gap(Millis(0), begins))],
                 1,
                 true,
-                "gap lost",
+                "season_archive_gap lost",
             ),
             (
                 "a gap before",
@@ -550,7 +580,7 @@ mod tests {
                 vec![with(gap(until, after))],
                 1,
                 true,
-                "gap lost",
+                "season_archive_gap lost",
             ),
             (
                 "a gap after",

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::filtered::{self, Batch, Bounds};
 use super::{Queries, QueryError, optional_text, text};
 use crate::domain::amount::{Money, Points};
 use crate::domain::ids::Account;
@@ -298,29 +299,21 @@ impl Queries {
         let is_filtered = *filter != UsageFilter::default();
         let together = if is_filtered { READ_TOGETHER } else { limit };
         let wanted = u32::try_from(together).unwrap_or(u32::MAX);
-        let (mut requests, mut next) = (Vec::new(), after);
-        let mut looked = 0;
-        'pages: loop {
-            let read =
-                usage_list::page_of_day(self.db(), user.id(), day, next.as_ref(), wanted, now);
-            let page = read.await?;
-            looked += together;
-            let mut found = lines(page.lines).into_iter().zip(page.ends).peekable();
-            while let Some((line, end)) = found.next() {
-                if filter.takes(&line) {
-                    requests.push(line);
-                }
-                if requests.len() == limit {
-                    let has_more = found.peek().is_some() || page.next.is_some();
-                    next = has_more.then_some(end);
-                    break 'pages;
-                }
-            }
-            next = page.next;
-            if !is_filtered || next.is_none() || looked >= LOOKED_MAX {
-                break;
-            }
-        }
+        let bounds = Bounds {
+            limit,
+            looked_max: if is_filtered { LOOKED_MAX } else { 0 },
+        };
+        let read = |after: Option<UsageCursor>| async move {
+            let (db, user) = (self.db(), user.id());
+            let page = usage_list::page_of_day(db, user, day, after.as_ref(), wanted, now).await?;
+            Ok::<_, QueryError>(Batch {
+                found: lines(page.lines).into_iter().zip(page.ends).collect(),
+                looked: together,
+                next: page.next,
+            })
+        };
+        let takes = |line: &UsageLine| filter.takes(line);
+        let (requests, next) = filtered::page(bounds, after, takes, read).await?;
         Ok(UsageOfDay {
             user_id: user.id().to_owned(),
             day,

@@ -106,6 +106,8 @@ pub(super) struct VotesCache {
     loading: tokio::sync::Mutex<()>,
     /// Who may load or wait for it.
     waiting: Semaphore,
+    /// Weights are computed one proposal at a time: each keeps a sum per account in memory.
+    computing: tokio::sync::Mutex<()>,
 }
 
 impl Default for VotesCache {
@@ -114,6 +116,7 @@ impl Default for VotesCache {
             tables: Mutex::default(),
             loading: tokio::sync::Mutex::default(),
             waiting: Semaphore::new(1 + LOADS_WAITING_MAX),
+            computing: tokio::sync::Mutex::default(),
         }
     }
 }
@@ -148,6 +151,14 @@ impl VotesCache {
     }
 }
 
+/// Refuses more addresses than can be frozen.
+const fn must_be_few_enough(addresses: usize) -> Result<(), VotesError> {
+    match addresses > VOTERS_MAX {
+        true => Err(VotesError::TooManyVoters(addresses)),
+        false => Ok(()),
+    }
+}
+
 impl Queries {
     /// Computes weights. Reads the tables of accounts once for each month; keeps a sum per account,
     /// and a weight per address.
@@ -176,6 +187,7 @@ impl Queries {
             }
             months.push((month, statements));
         }
+        let _one_at_a_time = self.votes.computing.lock().await;
         let wallets = wallets::as_of(self.db(), control).await?;
         let mut sums: BTreeMap<Account, i128> = BTreeMap::new();
         for (month, statements) in months {
@@ -200,9 +212,7 @@ impl Queries {
             accounts += 1;
         }
         let weights = Weights::new(terms.formula, points);
-        if weights.of.len() > VOTERS_MAX {
-            return Err(VotesError::TooManyVoters(weights.of.len()));
-        }
+        must_be_few_enough(weights.of.len())?;
         Ok(ComputedVotes {
             control,
             weights,
@@ -343,4 +353,71 @@ pub struct VotesPage {
     pub proposals: Vec<VotesView>,
     /// Give it as `after` for the next ones; `null` if there are none.
     pub next: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{
+        Address, CACHED_PROPOSALS_MAX, CACHED_VOTERS_MAX, VOTERS_MAX, VotesCache, VotesError,
+        WeightTable, must_be_few_enough,
+    };
+    use crate::app::CommandError;
+
+    #[test]
+    fn more_addresses_than_can_be_frozen_are_refused() {
+        assert_eq!(VOTERS_MAX, 1_000_000, "docs/governance.md names it");
+        assert_eq!(must_be_few_enough(VOTERS_MAX), Ok(()));
+        let refused = must_be_few_enough(VOTERS_MAX + 1).unwrap_err();
+        assert_eq!(refused, VotesError::TooManyVoters(VOTERS_MAX + 1));
+        let CommandError::Refused(refusal) = refused.into() else {
+            panic!("not refused");
+        };
+        assert_eq!(refusal.code, "too_many_addresses");
+        for part in ["1000001", "at most 1000000"] {
+            assert!(refusal.detail.contains(part), "{}", refusal.detail);
+        }
+    }
+
+    /// Weights of so many addresses.
+    fn table(addresses: usize) -> Arc<WeightTable> {
+        Arc::new(WeightTable {
+            addresses: vec![Address([1; 20]); addresses],
+            weights: vec![1; addresses],
+        })
+    }
+
+    fn known(cache: &VotesCache, hashes: &[&str]) -> Vec<String> {
+        let found = hashes.iter().filter(|hash| cache.get(hash).is_some());
+        found.map(|hash| (*hash).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_proposals_that_were_asked_for_last_stay_in_memory() {
+        let cache = VotesCache::default();
+        let names: Vec<String> = (0..=CACHED_PROPOSALS_MAX).map(|n| n.to_string()).collect();
+        let (last, first) = names.split_last().unwrap();
+        for name in first {
+            cache.put(name, table(1));
+        }
+        // The oldest is asked for again, so the second oldest goes.
+        assert!(cache.get("0").is_some());
+        cache.put(last, table(1));
+        assert_eq!(known(&cache, &["0", "1", "2", last]), ["0", "2", last]);
+    }
+
+    #[test]
+    fn as_many_addresses_stay_in_memory_as_two_of_the_largest_proposals_have() {
+        let cache = VotesCache::default();
+        assert_eq!(CACHED_VOTERS_MAX, 2_000_000, "docs/governance.md names it");
+        cache.put("one", table(VOTERS_MAX));
+        cache.put("two", table(VOTERS_MAX));
+        assert_eq!(known(&cache, &["one", "two"]), ["one", "two"]);
+        cache.put("three", table(1));
+        assert_eq!(known(&cache, &["one", "two", "three"]), ["two", "three"]);
+        // A table by itself stays, however large it is.
+        cache.put("large", table(CACHED_VOTERS_MAX + 1));
+        assert_eq!(known(&cache, &["two", "three", "large"]), ["large"]);
+    }
 }

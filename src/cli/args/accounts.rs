@@ -356,6 +356,18 @@ pub enum CreditsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Undo an entry by a counter-entry with the opposite amount. An entry is undone once, however
+    /// often the command is repeated.
+    #[command(after_help = "Example:\n  tidemark credits undo alice invoice-1001")]
+    Undo {
+        /// The user.
+        user: String,
+        /// The entry's key; `tidemark credits show` lists it.
+        key: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show a user's balance and where it came from.
     Show {
         /// The user.
@@ -389,6 +401,19 @@ pub enum AwardCommand {
         /// Do not ask about an unknown account or a large amount. Without a terminal it never asks.
         #[arg(long)]
         yes: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Undo an adjustment by a counter-entry in this month's bonus. An adjustment is undone once,
+    /// however often the command is repeated.
+    #[command(after_help = "Example:\n  tidemark award undo user alice ticket-77")]
+    Undo {
+        /// The account.
+        #[command(flatten)]
+        account: AccountArg,
+        /// The adjustment's key; the page Adjustments and `GET /api/admin/adjustments` list it.
+        key: String,
         /// Print JSON.
         #[arg(long)]
         json: bool,

@@ -22,6 +22,8 @@ pub struct Findings {
     faults: BTreeMap<Cause, Fault>,
     /// Partitions that stand still, or will, by the code of their halts.
     stops: BTreeMap<String, Stop>,
+    /// Partitions of which their process does not know yet whether they can go on.
+    loading: BTreeSet<TaskId>,
 }
 
 /// Why something is wrong; in the order in which they are told.
@@ -59,6 +61,8 @@ pub enum Cause {
     AuditFindings,
     /// The archive cannot be read.
     Archive,
+    /// Partitions have not been taken up yet, or nobody knows whether they can go on.
+    NotTakenUp,
     /// A process that was asked does not answer, or takes no events.
     Process(String),
     /// What processes that were asked say of themselves.
@@ -86,6 +90,7 @@ impl Cause {
                 | Cause::StoreDown
                 | Cause::LogDown
                 | Cause::LogRefuses
+                | Cause::NotTakenUp
                 | Cause::Process(_)
                 | Cause::Reported(_)
         )
@@ -105,8 +110,8 @@ struct Fault {
 pub struct Stop {
     /// What is wrong, each sentence once, and where.
     what: Vec<(String, BTreeSet<TaskId>)>,
-    /// Those that stand still by their own word, and since when.
-    halted: BTreeMap<TaskId, Millis>,
+    /// Those that stand still by their own word, and since when, if that is recorded.
+    halted: BTreeMap<TaskId, Option<Millis>>,
     follows: Vec<String>,
 }
 
@@ -162,12 +167,30 @@ impl Findings {
     /// A partition that has recorded a halt.
     pub fn halted(&mut self, task: TaskId, code: &str, since: Millis, message: &str) {
         let stop = self.stops.entry(code.to_owned()).or_default();
-        stop.halted.insert(task, since);
+        stop.halted.insert(task, Some(since));
         stop.say(message, Some(task));
     }
 
-    /// What a partition would halt with; `None`: no single partition would.
+    /// A partition that has halted as its process says, which may not have been able to record it.
+    pub fn says_it_halted(&mut self, task: TaskId, code: &str) {
+        if self.halted_with(task).is_none() {
+            let stop = self.stops.entry(code.to_owned()).or_default();
+            stop.halted.insert(task, None);
+        }
+    }
+
+    /// What a partition would halt with; `None`: no single partition would. What has halted already
+    /// does not: then it is why resuming that alone does not help.
     pub fn will_halt(&mut self, task: Option<TaskId>, code: HaltCode, message: &str) {
+        let halted = task.and_then(|task| self.halted_with(task));
+        let halted = halted.filter(|with| with != code.as_str() && code != HaltCode::LogDamaged);
+        if let Some(with) = halted {
+            let message = message.trim_end_matches('.');
+            let (code, advice) = (code.as_str(), code.advice());
+            let text = format!("Resumed now, it would halt again ({code}): {message}. {advice}");
+            self.waits_behind(&with, text);
+            return;
+        }
         let stop = self.stops.entry(code.as_str().to_owned()).or_default();
         stop.say(message, task);
     }
@@ -181,10 +204,33 @@ impl Findings {
         found.map(|(code, _)| code.clone())
     }
 
-    /// What waits behind partitions that stand still.
+    /// A partition of which its process does not know yet whether it can go on.
+    pub fn is_loading(&mut self, task: TaskId) {
+        self.loading.insert(task);
+    }
+
+    /// Those of them that nothing stops.
+    pub fn not_loaded(&self) -> Vec<TaskId> {
+        let loading = self.loading.iter().copied();
+        loading
+            .filter(|task| self.stopped(*task).is_none())
+            .collect()
+    }
+
+    /// The code with which a partition has halted.
+    fn halted_with(&self, task: TaskId) -> Option<String> {
+        let mut stops = self.stops.iter();
+        let found = stops.find(|(_, stop)| stop.halted.contains_key(&task));
+        found.map(|(code, _)| code.clone())
+    }
+
+    /// What waits behind partitions that stand still. Each text is told once.
     pub fn waits_behind(&mut self, code: &str, text: impl Into<String>) {
-        if let Some(stop) = self.stops.get_mut(code) {
-            stop.follows.push(text.into());
+        let text = text.into();
+        if let Some(stop) = self.stops.get_mut(code)
+            && !stop.follows.contains(&text)
+        {
+            stop.follows.push(text);
         }
     }
 
@@ -212,6 +258,7 @@ impl Findings {
                 | Cause::NoRules
                 | Cause::SetAside
                 | Cause::AuditFindings
+                | Cause::NotTakenUp
                 | Cause::Process(_)
                 | Cause::Reported(_)
                 | Cause::CloseUnfinished
@@ -307,6 +354,8 @@ impl Stop {
             .collect();
         let what = self.what();
         match (self.halted.is_empty(), coming.is_empty()) {
+            // The process that said it knows why, and says so in its log.
+            (false, true) if what.is_empty() => format!("{}.", self.stand_still(code)),
             (false, true) => format!("{}: {what}.", self.stand_still(code)),
             (false, false) => format!(
                 "{}: {what}. {} will halt as well when a worker takes {} over.",
@@ -324,12 +373,11 @@ impl Stop {
 
     fn stand_still(&self, code: &str) -> String {
         let tasks: Vec<TaskId> = self.halted.keys().copied().collect();
-        let since = self.halted.values().min().copied().unwrap_or_default();
+        let since = self.halted.values().flatten().min();
+        let since = since.map_or_else(String::new, |since| format!(" been halted since {since}"));
         let verb = if tasks.len() == 1 { "has" } else { "have" };
-        format!(
-            "{} {verb} been halted since {since} ({code})",
-            listed(&tasks)
-        )
+        let halted = if since.is_empty() { " halted" } else { &since };
+        format!("{} {verb}{halted} ({code})", listed(&tasks))
     }
 
     /// Each sentence once; where there are several, with their partitions.
@@ -360,7 +408,7 @@ fn them(count: usize) -> &'static str {
 }
 
 /// `rate/0, rate/1 and post/2`.
-fn listed(tasks: &[TaskId]) -> String {
+pub(super) fn listed(tasks: &[TaskId]) -> String {
     let names: Vec<String> = tasks.iter().map(ToString::to_string).collect();
     match &names[..] {
         [] => String::new(),
@@ -492,6 +540,53 @@ mod tests {
                 "{} rate/1 has been halted since {AT} (log_damaged). Then: tidemark resume rate/1",
                 before[0]
             )]
+        );
+    }
+
+    #[test]
+    fn what_has_halted_is_not_about_to() {
+        let mut findings = Findings::default();
+        let (one, other) = (task("rate/0"), task("rate/1"));
+        findings.halted(one, "tables_behind_log", AT, "the tables are old");
+        for task in [one, other] {
+            findings.will_halt(Some(task), HaltCode::StoreRefused, "table X is missing.");
+            findings.will_halt(Some(task), HaltCode::StoreRefused, "table X is missing.");
+        }
+        let texts = faults(&findings);
+        let [refused, behind] = &texts[..] else {
+            panic!("{texts:#?}")
+        };
+        assert!(
+            refused.starts_with("rate/1 will halt as soon as"),
+            "{refused}"
+        );
+        let again = "\nResumed now, it would halt again (store_refused): table X is missing. ";
+        assert!(
+            behind.starts_with("rate/0 has been halted since"),
+            "{behind}"
+        );
+        assert_eq!(behind.matches(again).count(), 1, "{behind}");
+        assert!(!behind.contains("will halt"), "{behind}");
+    }
+
+    #[test]
+    fn a_halt_that_could_not_be_recorded_is_told_in_the_same_words() {
+        let mut findings = Findings::default();
+        findings.says_it_halted(task("post/1"), "store_refused");
+        assert!(faults(&findings)[0].starts_with("post/1 has halted (store_refused). "));
+        findings.will_halt(Some(task("post/1")), HaltCode::StoreRefused, "it is gone");
+        let told = faults(&findings).remove(0);
+        assert!(
+            told.starts_with("post/1 has halted (store_refused): it is gone. "),
+            "{told}"
+        );
+        // What is recorded is as well.
+        findings.halted(task("post/1"), "store_refused", AT, "it is gone");
+        findings.says_it_halted(task("post/1"), "store_refused");
+        let told = faults(&findings).remove(0);
+        assert!(
+            told.starts_with(&format!("post/1 has been halted since {AT}")),
+            "{told}"
         );
     }
 

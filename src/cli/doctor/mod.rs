@@ -27,6 +27,7 @@ mod outages;
 mod positions;
 mod processes;
 mod tables;
+mod taken_up;
 
 pub(super) use findings::Findings;
 
@@ -92,6 +93,7 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     }
     tables::in_flight(session, findings).await?;
     let held = positions::held(session, findings).await?;
+    taken_up::look(session, config, findings).await?;
     positions::look(session, config, &held, findings).await?;
     positions::awards(session, findings).await?;
     audits::look(session, config, findings).await?;
@@ -112,11 +114,17 @@ pub async fn standstill(session: &Session, config: &Config, findings: &mut Findi
     if !findings.has(&Cause::LogDown) {
         outages::workers(session, config, findings).await?;
     }
-    if !is_store_there || !tables::look(session, findings).await? {
+    if !is_store_there {
         return Ok(false);
     }
+    // Before anything is said to come: what has halted is not about to. If halts cannot be read,
+    // their table may be the one that is missing.
+    let halts = halts(session, config, findings).await;
+    if !tables::look(session, findings).await? {
+        return Ok(false);
+    }
+    halts?;
     rules(session, findings).await?;
-    halts(session, findings).await?;
     Ok(is_log_there)
 }
 
@@ -195,7 +203,16 @@ async fn rules(session: &Session, findings: &mut Findings) -> Done {
     Ok(())
 }
 
-async fn halts(session: &Session, findings: &mut Findings) -> Done {
+/// What has halted: as it is recorded, and as a running `up` says.
+async fn halts(session: &Session, config: &Config, findings: &mut Findings) -> Done {
+    if session.workers == Workers::Up && !findings.has(&Cause::UpSilent) {
+        let told = taken_up::tasks_of_up(config).await.unwrap_or_default();
+        for (task, state) in told {
+            if let Some(code) = state.halted {
+                findings.says_it_halted(task, &code);
+            }
+        }
+    }
     for halt in checkpoints::halts(session.db()).await? {
         let task = halt.task.parse().map_err(Failure::failed)?;
         findings.halted(task, &halt.code, halt.at, &halt.message);

@@ -8,12 +8,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use super::findings::{Backlog, Cause, Findings, wait};
 use super::outages;
-use crate::cli::client::Client;
-use crate::cli::data::DataDir;
+use super::taken_up::tasks_of_up;
 use crate::cli::output::{Done, counted};
 use crate::cli::session::{Session, Workers};
 use crate::cli::top::LATE;
@@ -316,31 +313,11 @@ impl Seen {
     }
 }
 
-/// What `/healthz` says of the tasks.
-#[derive(Deserialize)]
-struct Alive {
-    partitions: Vec<Partly>,
-}
-
-/// What it says of one.
-#[derive(Deserialize)]
-struct Partly {
-    partition: String,
-    next: Option<u64>,
-}
-
 /// Where the tasks of the running `up` stand. Whatever it does not tell is in the checkpoints.
 async fn reported_positions(config: &Config) -> ReportedPositions {
-    let client = Client::new(DataDir::new(&config.data));
-    let asked = tokio::task::spawn_blocking(move || client.get("/healthz")).await;
-    let Ok(Ok(answer)) = asked else {
-        return ReportedPositions::new();
-    };
-    let Ok(alive) = serde_json::from_slice::<Alive>(&answer.body) else {
-        return ReportedPositions::new();
-    };
-    let partly = |told: Partly| Some((told.partition.parse().ok()?, Offset(told.next?)));
-    alive.partitions.into_iter().filter_map(partly).collect()
+    let told = tasks_of_up(config).await.unwrap_or_default().into_iter();
+    told.filter_map(|(task, state)| Some((task, state.next?)))
+        .collect()
 }
 
 /// What is granted and not yet in accounts' rows.

@@ -3,8 +3,9 @@
 use super::findings::{Cause, Findings};
 use crate::cli::output::Done;
 use crate::cli::top::Targets;
-use crate::cli::top::reading::Reading;
+use crate::cli::top::reading::{Reading, Sample};
 use crate::cli::top::troubles::{outages, troubles};
+use crate::ops::health::{Role, TaskId};
 
 /// Asks processes what they cannot use, and services whether they take events.
 ///
@@ -23,6 +24,9 @@ pub async fn look(addresses: &[String], findings: &mut Findings) -> Done {
             findings.fault(cause, what);
         }
     }
+    for told in reading.told.values().flatten() {
+        tasks(told, findings);
+    }
     for (address, told) in &reading.told {
         let what = match (told, reading.refusals.get(address)) {
             (Err(why), _) => format!("no answer ({why}). Check that process and its log"),
@@ -35,4 +39,55 @@ pub async fn look(addresses: &[String], findings: &mut Findings) -> Done {
         );
     }
     Ok(())
+}
+
+/// What a process tells of its tasks: which have halted, and which it has not loaded yet. A halt
+/// that could not be recorded is told nowhere else.
+fn tasks(told: &[Sample], findings: &mut Findings) {
+    let of = |name: &'static str| told.iter().filter(move |sample| sample.name == name);
+    for sample in of("tidemark_halted").filter(|sample| sample.value > 0.0) {
+        if let (Some(task), Some(code)) = (task(sample), sample.labels.get("reason")) {
+            findings.says_it_halted(task, code);
+        }
+    }
+    let is_loaded = |task: TaskId| {
+        let mut moved = of("tidemark_last_progress_timestamp_seconds");
+        moved.any(|sample| self::task(sample) == Some(task))
+    };
+    for task in of("tidemark_lag_records").filter_map(task) {
+        if matches!(task.role, Role::Rate | Role::Post) && !is_loaded(task) {
+            findings.is_loading(task);
+        }
+    }
+}
+
+/// The task that a sample is about.
+fn task(sample: &Sample) -> Option<TaskId> {
+    let label = |name| sample.labels.get(name);
+    let name = format!("{}/{}", label("role")?, label("partition")?);
+    name.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::top::reading::read;
+
+    #[test]
+    fn a_task_that_lags_and_has_never_moved_is_not_loaded() {
+        let mut findings = Findings::default();
+        let told = "tidemark_lag_records{partition=\"0\",role=\"rate\"} 7\n\
+                    tidemark_lag_records{partition=\"1\",role=\"rate\"} 7\n\
+                    tidemark_lag_records{partition=\"2\",role=\"rate\"} 7\n\
+                    tidemark_lag_records{partition=\"2\",role=\"audit\"} 7\n\
+                    tidemark_last_progress_timestamp_seconds{partition=\"1\",role=\"rate\"} 1795\n\
+                    tidemark_halted{partition=\"2\",reason=\"store_refused\",role=\"rate\"} 1\n\
+                    tidemark_halted{partition=\"1\",reason=\"store_refused\",role=\"rate\"} 0\n";
+        tasks(&read(told), &mut findings);
+        let names = |tasks: Vec<TaskId>| tasks.iter().map(TaskId::to_string).collect::<Vec<_>>();
+        assert_eq!(names(findings.not_loaded()), ["rate/0"]);
+        let halted = "rate/2".parse().unwrap();
+        assert_eq!(findings.stopped(halted).as_deref(), Some("store_refused"));
+        assert_eq!(findings.count(), 1);
+    }
 }

@@ -178,11 +178,6 @@ pub async fn in_flight(session: &Session, findings: &mut Findings) -> Done {
 fn everybody_halts(session: &Session, code: HaltCode, what: &str, findings: &mut Findings) {
     let partitions = &session.partitions;
     for task in pipeline::all_tasks(partitions.source, partitions.posting) {
-        if findings
-            .stopped(task)
-            .is_none_or(|stopped| stopped == code.as_str())
-        {
-            findings.will_halt(Some(task), code, what);
-        }
+        findings.will_halt(Some(task), code, what);
     }
 }

@@ -28,7 +28,7 @@ use crate::domain::event::Reason;
 use crate::domain::time::Millis;
 use crate::gateways::GatewaySettings;
 use crate::gateways::claim::Read;
-use crate::gateways::fields::{Fields, says_nothing, without_query};
+use crate::gateways::fields::{Fields, without_query};
 use crate::gateways::json::{Object, Scalar};
 use crate::gateways::litellm::call_types::{base_name, endpoint_of, is_housekeeping};
 use crate::gateways::litellm::payload::{CACHED, IMAGES, REASONING, SECONDS, WRITTEN};
@@ -37,6 +37,7 @@ use crate::gateways::litellm::{CALL_ORIGIN, HEALTH_CHECK, KEY_NAME, KEY_USER, RO
 use crate::gateways::outcome::{Refusal, Skip};
 use crate::gateways::structure::without_bare_numbers;
 use crate::gateways::tokens::Places;
+use crate::gateways::unknown::says_nothing;
 
 /// The scope of its spans, and of spans of its own work.
 const SCOPE: &str = "litellm";

@@ -12,7 +12,7 @@ use crate::domain::ids::AccountKind;
 use crate::http::ApiState;
 use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::extract::{
-    Exact, IdempotencyKey, JsonBody, NoQuery, QueryParams, account, page_entries,
+    Exact, IdempotencyKey, JsonBody, NoQuery, QueryParams, account, bad_query, page_entries,
 };
 use crate::http::problem::Problem;
 
@@ -48,6 +48,8 @@ pub(super) struct AwardsQuery {
     id: String,
     /// Maximum number, newest first: 100 by default, up to 1,000.
     limit: Option<u32>,
+    /// The `next` of the page before; without it, the newest.
+    after: Option<String>,
 }
 
 /// A correction that was made.
@@ -70,10 +72,15 @@ pub(super) struct AwardList {
     kind: &'static str,
     /// The account.
     id: String,
-    /// How many it ever got.
+    /// How many it ever got, if `whole`; else how many were read.
     total: usize,
+    /// Whether all of its awards were read: at most 10,000 are, adjustments first.
+    whole: bool,
     /// The newest first; also those that are on their way to the statement.
     awards: Vec<AwardInfo>,
+    /// Give it as `after` for older ones; absent if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// Corrects an account's points. The correction is in the bonus of this month's statement within
@@ -84,7 +91,7 @@ pub(super) struct AwardList {
     request_body(content = NewAdjustment, example = json!({"kind": "user", "id": "alice", "points": "-12.5", "reason": "double bonus of May"})),
     responses(
         (status = 200, description = "Granted, now or before under this key.", body = Adjusted),
-        (status = 422, description = "`idempotency_key_reused`: for other points. `amount_out_of_range`: more than 100,000,000 points. \
+        (status = 422, description = "`idempotency_key_reused`: for other points. `amount_out_of_range`: 0, or more than 100,000,000 points, up or down. \
             `adjustments_exceeded`: all adjustments of the account together would be more than 100,000,000,000 points, up and down. \
             `invalid_reason`: it cannot be kept.", body = Problem,
             content_type = "application/problem+json"),
@@ -111,7 +118,45 @@ pub(super) async fn grant(
     }))
 }
 
-/// Every award of an account: corrections, signups and milestones.
+/// Which correction is to be undone.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct AdjustmentToUndo {
+    /// `user` or `provider`.
+    #[schema(value_type = String)]
+    kind: AccountKind,
+    /// Whose points.
+    id: String,
+    /// The correction's key.
+    key: String,
+}
+
+/// Undoes a correction of points by a counter-entry in the bonus of this month. Sent again, it
+/// counts once; so does the same from a page or a command.
+#[utoipa::path(post, path = "/api/admin/adjustments/undo", tag = "admin", security(("key" = ["admin:write"])),
+    request_body(content = AdjustmentToUndo, example = json!({"kind": "user", "id": "alice", "key": "ticket-77"})),
+    responses(
+        (status = 200, description = "The counter-entry, granted now or before.", body = Adjusted),
+        (status = 404, description = "`unknown_entry`: the account has no adjustment with this key.", body = Problem,
+            content_type = "application/problem+json"),
+    ))]
+pub(super) async fn undo(
+    caller: May<AdminWrite>,
+    State(service): State<ApiState>,
+    _: NoQuery,
+    JsonBody(body): JsonBody<AdjustmentToUndo>,
+) -> Result<Json<Adjusted>, Problem> {
+    let of = account(body.kind, &body.id)?;
+    let by = &caller.0.by;
+    let undone = service.commands.undo_adjustment(&of, &body.key, by).await?;
+    Ok(Json(Adjusted {
+        kind: body.kind.as_str(),
+        id: body.id,
+        award: undone.1.award,
+    }))
+}
+
+/// Awards of an account, page by page: corrections, signups and milestones.
 #[utoipa::path(get, path = "/api/admin/adjustments", tag = "admin", security(("key" = ["admin:read"])), params(AwardsQuery),
     responses((status = 200, description = "The awards.", body = AwardList)))]
 pub(super) async fn list(
@@ -121,13 +166,24 @@ pub(super) async fn list(
 ) -> Result<Json<AwardList>, Problem> {
     let account = account(whose.kind, &whose.id)?;
     let limit = page_entries(whose.limit, AWARDS_DEFAULT, AWARDS_MAX)?;
-    let mut awards = service.queries.awards(&account).await?;
+    let found = service.queries.awards(&account).await?;
+    let (is_whole, mut awards) = (found.is_whole, found.awards);
     let total = awards.len();
+    if let Some(after) = &whose.after {
+        let place = awards.iter().position(|award| award.award_id == *after);
+        let unknown = || bad_query("after: unknown award; use the `next` of the previous page");
+        awards.drain(..=place.ok_or_else(unknown)?);
+    }
+    let has_more = awards.len() > limit;
     awards.truncate(limit);
+    let last = awards.last().filter(|_| has_more);
+    let next = last.map(|award| award.award_id.clone());
     Ok(Json(AwardList {
         kind: whose.kind.as_str(),
         id: whose.id,
         total,
+        whole: is_whole,
         awards,
+        next,
     }))
 }

@@ -1,7 +1,8 @@
-//! `GET /api/admin/audit`.
+//! `GET /api/admin/audit`, page by page or as a file.
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -10,6 +11,7 @@ use crate::app::queries::{AuditFilter, AuditPage};
 use crate::domain::ids::check_id;
 use crate::http::ApiState;
 use crate::http::caller::{AdminRead, May};
+use crate::http::download::download_trail;
 use crate::http::extract::{QueryParams, bad_query, page_entries};
 use crate::http::problem::Problem;
 
@@ -57,7 +59,6 @@ pub(super) async fn list(
         })?;
     }
     let limit = page_entries(wanted.limit, ENTRIES_DEFAULT, ENTRIES_MAX)?;
-    let before = wanted.before.as_deref();
     let filter = AuditFilter {
         actor: wanted.actor.filter(|text| !text.is_empty()),
         subject: wanted.subject.filter(|text| !text.is_empty()),
@@ -65,6 +66,56 @@ pub(super) async fn list(
         from: wanted.from.map(|At(at)| at),
         until: wanted.until.map(|At(at)| at),
     };
-    let page = service.queries.audit_page(&filter, before, limit);
+    let page = service
+        .queries
+        .audit_page(&filter, wanted.before.as_deref(), limit);
     Ok(Json(page.await?))
+}
+
+/// Which entries, and in which form.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(super) struct AuditFileQuery {
+    /// Only entries whose actor contains this text, regardless of case.
+    actor: Option<String>,
+    /// Only entries whose subject contains this text, regardless of case.
+    subject: Option<String>,
+    /// Only entries of this action, or whose action begins with it: `credits.add`, `awards.adjust`.
+    action: Option<String>,
+    /// Only entries from this instant on, such as 2026-11-01T00:00:00Z.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<At>,
+    /// Only entries before this instant.
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<At>,
+    /// Write texts as they are. By default an apostrophe is put before those that a spreadsheet
+    /// would take for a formula.
+    exact_text: Option<bool>,
+}
+
+/// The audit trail as a CSV file, newest first; for instance every credit of a month
+/// (`action=credits.add`) or every correction of points (`action=awards.adjust`).
+///
+/// The answer is streamed. It ends with a line `# end rows=… amountUsd=… points=…` that counts the
+/// rows and sums credits and corrections; a file without it was cut short.
+#[utoipa::path(get, path = "/api/admin/audit/file", tag = "admin", security(("key" = ["admin:read"])), params(AuditFileQuery),
+    responses(
+        (status = 200, description = "The file.", body = String, content_type = "text/csv"),
+        (status = 503, description = "`downloads_busy`: too many downloads at once: retry, see Retry-After.",
+            body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn file(
+    _: May<AdminRead>,
+    State(service): State<ApiState>,
+    QueryParams(wanted): QueryParams<AuditFileQuery>,
+) -> Result<Response, Problem> {
+    let filter = AuditFilter {
+        actor: wanted.actor.filter(|text| !text.is_empty()),
+        subject: wanted.subject.filter(|text| !text.is_empty()),
+        action: wanted.action.filter(|text| !text.is_empty()),
+        from: wanted.from.map(|At(at)| at),
+        until: wanted.until.map(|At(at)| at),
+    };
+    download_trail(&service, filter, wanted.exact_text.unwrap_or(false))
 }

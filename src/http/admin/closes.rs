@@ -97,7 +97,7 @@ pub(super) async fn list(
     responses(
         (status = 200, description = "The month is closed, now or before.", body = CloseView),
         (status = 409, description = "`month_not_final`: something can still change in it. `accounts_set_aside`: for some accounts. \
-            `months_out_of_order`: another month comes first. `close_unfinished`: an earlier close was not finished. \
+            `months_out_of_order`: another month comes first. `nothing_to_close`: the first close would concern no account. `close_unfinished`: an earlier close was not finished. \
             `closed_on_other_terms`: it is closed. `decimals_changed`: earlier closes had others. `close_running`: wait. \
             `no_closing_location`: no place for files is configured. `closing_file_damaged`: a file is there with other bytes. \
             `close_record_missing`: the month's files are there, and the tables know nothing of it. \

@@ -100,6 +100,43 @@ pub(super) async fn add(
     }))
 }
 
+/// Which entry is to be undone.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CreditToUndo {
+    /// Whose.
+    user_id: String,
+    /// The entry's key.
+    key: String,
+}
+
+/// Undoes an entry of a user's credits by a counter-entry with the opposite amount. Sent again, it
+/// counts once; so does the same from a page or a command.
+#[utoipa::path(post, path = "/api/admin/credits/undo", tag = "admin", security(("key" = ["admin:write"])),
+    request_body(content = CreditToUndo, example = json!({"userId": "alice", "key": "invoice-1001"})),
+    responses(
+        (status = 200, description = "The counter-entry, booked now or before.", body = CreditAdded),
+        (status = 404, description = "`unknown_entry`: the user has no entry with this key.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn undo(
+    caller: May<AdminWrite>,
+    State(service): State<ApiState>,
+    _: NoQuery,
+    JsonBody(body): JsonBody<CreditToUndo>,
+) -> Result<Json<CreditAdded>, Problem> {
+    let user = account(AccountKind::User, &body.user_id)?;
+    let by = &caller.0.by;
+    let undone = service.commands.undo_credit(&user, &body.key, by).await?;
+    let (counter, booked) = undone;
+    Ok(Json(CreditAdded {
+        user_id: body.user_id,
+        amount: counter.amount.to_string(),
+        key: counter.idempotency_key,
+        added: booked.added.total.to_string(),
+        entries: booked.added.entries,
+    }))
+}
+
 /// A user's credits: what was added, what was spent, the balance, and the entries, page by page.
 #[utoipa::path(get, path = "/api/admin/credits", tag = "admin", security(("key" = ["admin:read"])), params(CreditsQuery),
     responses((status = 200, description = "The user's credits.", body = Credits)))]

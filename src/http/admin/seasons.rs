@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 
+use crate::app::commands::season_not_frozen;
 use crate::app::queries::SeasonBoards;
 use crate::http::ApiState;
 use crate::http::caller::{AdminRead, May};
@@ -24,10 +24,5 @@ pub(super) async fn show(
     _: NoQuery,
 ) -> Result<Json<SeasonBoards>, Problem> {
     let boards = service.queries.frozen_season(&name).await?;
-    let missing = || {
-        let what =
-            "the leaderboards of this season were not frozen; `tidemark season freeze` does it";
-        Problem::new(StatusCode::NOT_FOUND, "season_not_frozen", what)
-    };
-    Ok(Json(boards.ok_or_else(missing)?))
+    Ok(Json(boards.ok_or_else(|| season_not_frozen(&name))?))
 }

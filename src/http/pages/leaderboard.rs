@@ -1,7 +1,6 @@
 //! The leaderboard of users or providers.
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -12,6 +11,7 @@ use super::visitor::Visitor;
 use super::words::{
     account_path, counted, encoded, instant as written, month_word, number, season, shortened,
 };
+use crate::app::commands::season_not_frozen;
 use crate::app::queries::{LeaderboardPage, Place};
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
@@ -126,11 +126,7 @@ async fn of_season(
     name: &str,
 ) -> Result<Response, Problem> {
     let boards = pages.service.queries.frozen_season(name).await?;
-    let missing = || {
-        let what = "the leaderboards of this season were not frozen";
-        Problem::new(StatusCode::NOT_FOUND, "season_not_frozen", what)
-    };
-    let boards = boards.ok_or_else(missing)?;
+    let boards = boards.ok_or_else(|| season_not_frozen(name))?;
     let shown = match kind {
         AccountKind::User => &boards.users,
         AccountKind::Provider => &boards.providers,

@@ -417,6 +417,12 @@ fn pages(made_with: Option<Pages>) -> Table {
         .add(M::GET, "/admin/audit", AdminRead, get(admin::audit::show))
         .add(
             M::GET,
+            "/admin/audit/file",
+            AdminRead,
+            get(admin::audit::file),
+        )
+        .add(
+            M::GET,
             "/admin/adjustments",
             AdminRead,
             get(admin::adjustments::show),

@@ -50,7 +50,9 @@ impl Losses {
             let (task, write) = (TaskId::new(Role::Rate, lost.source), next_write());
             let mut writes = found.pass_chunk(lost, now, write);
             writes.push(losses::keep(lost, write));
-            writes.push(entry(task, by, now, &json!({"lost": lost})));
+            let appended = found.times_of_chunk(lost).detail();
+            let detail = json!({"lost": lost, "appended": appended});
+            writes.push(entry(task, by, now, &detail));
             writes.extend(still(&held));
             transact(db, task, writes).await?;
             still_beyond(db, &held).await?;

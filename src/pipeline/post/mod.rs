@@ -230,6 +230,7 @@ impl Poster<'_> {
     /// Works until shutdown or a failure.
     pub async fn work(&mut self, shutdown: &watch::Receiver<bool>) -> Result<(), Failure> {
         self.stands();
+        self.ctx.health.loaded(self.task());
         self.tell_aside();
         while !*shutdown.borrow() {
             self.catch_up().await?;

@@ -13,11 +13,12 @@ use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::{Failure, HaltCode};
-use crate::pipeline::follower::Follower;
+use crate::pipeline::follower::{Follower, Needs};
 use crate::pipeline::freshness::Freshness;
 use crate::pipeline::installation::{self, NextCheck};
 use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::retry::persist;
+use crate::pipeline::table_age::missing_posting;
 use crate::pipeline::{WorkerContext, lag, log_identity, versioned};
 use crate::store;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
@@ -72,7 +73,7 @@ impl<'c> Poster<'c> {
             witnesses: checkpoint.witnesses.clone(),
             next_check: NextCheck::default(),
             checkpoint,
-            follower: Follower::start(ctx).await?,
+            follower: Follower::start(ctx, Needs::Rules).await?,
             activity: None,
             accounts: AccountCache::default(),
             forgotten: HashMap::new(),
@@ -112,11 +113,7 @@ async fn must_be_new(ctx: &WorkerContext, partition: Partition, key: &Key) -> Re
     if !persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await? {
         return Ok(());
     }
-    let what = format!(
-        "the checkpoint of {task} is missing, although it had one; restore any older copy from a \
-         backup of table Checkpoints: account rows record what they have counted"
-    );
-    let halt = Failure::halt(HaltCode::TablesBehindLog, what);
+    let halt = Failure::halt(HaltCode::TablesBehindLog, missing_posting(task));
     Err(versioned::confirm(ctx, key, None, halt).await)
 }
 

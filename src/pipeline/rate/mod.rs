@@ -117,6 +117,7 @@ impl Rater<'_> {
     /// Works until shutdown or a failure.
     pub async fn work(&mut self, shutdown: &watch::Receiver<bool>) -> Result<(), Failure> {
         self.stands();
+        self.ctx.health.loaded(self.task());
         while !*shutdown.borrow() {
             let head = self.follower.follow(self.ctx);
             self.early_head = self.ctx.protections.head_after_records(head).await?;

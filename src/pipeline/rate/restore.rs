@@ -14,7 +14,7 @@ use crate::domain::time::Millis;
 use crate::log::{MUST_BE_THERE, ReadLimit, Record, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::{Failure, HaltCode};
-use crate::pipeline::follower::Follower;
+use crate::pipeline::follower::{Follower, Needs};
 use crate::pipeline::installation::{self, NextCheck};
 use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::retry::persist;
@@ -103,7 +103,7 @@ impl<'c> Rater<'c> {
             layout,
             void,
             rejected_partitions: rejected.partitions,
-            follower: Follower::start(ctx).await?,
+            follower: Follower::start(ctx, Needs::RulesAndLinks).await?,
             window: Window::default(),
             tiers: Tiers::default(),
             room: Room::default(),

@@ -56,6 +56,9 @@ pub enum AdjustmentError {
     /// The reason cannot be kept.
     #[error(transparent)]
     Reason(#[from] TextError),
+    /// It would change nothing.
+    #[error("an adjustment of 0 points changes nothing")]
+    Zero,
     /// More than one correction may be.
     #[error("{0} points are more than one adjustment may be: {ADJUSTMENT_MAX}, plus or minus")]
     TooMuch(Points),
@@ -98,7 +101,7 @@ pub async fn adjustment(
         points,
         ..
     } = adjustment;
-    check_adjustment(idempotency_key, reason, *points)?;
+    check_texts(idempotency_key, reason)?;
     let award = Award {
         id: adjustment_id(&adjustment.idempotency_key),
         account: adjustment.account.clone(),
@@ -127,6 +130,7 @@ pub async fn adjustment(
             // After a lost answer "now" and "before" cannot be told apart, and need not be.
             return Ok(if tried { Granted::Now } else { Granted::Before });
         }
+        check_points(*points)?;
         let known = items[1]
             .as_ref()
             .map(|item| Row::new(keys[1].clone(), item).number("adjusted"));
@@ -147,12 +151,24 @@ pub fn check_adjustment(
     reason: &str,
     points: Points,
 ) -> Result<(), AdjustmentError> {
+    check_texts(idempotency_key, reason)?;
+    check_points(points)
+}
+
+fn check_texts(idempotency_key: &str, reason: &str) -> Result<(), AdjustmentError> {
     check_id(idempotency_key)?;
-    check_reason(reason)?;
-    if points > ADJUSTMENT_MAX || points < Points(-ADJUSTMENT_MAX.0) {
-        return Err(AdjustmentError::TooMuch(points));
+    Ok(check_reason(reason)?)
+}
+
+/// What one adjustment may be. What was granted before under its key is not asked.
+fn check_points(points: Points) -> Result<(), AdjustmentError> {
+    match points {
+        Points::ZERO => Err(AdjustmentError::Zero),
+        _ if points > ADJUSTMENT_MAX || points < Points(-ADJUSTMENT_MAX.0) => {
+            Err(AdjustmentError::TooMuch(points))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn sum_key(account: &Account) -> Key {

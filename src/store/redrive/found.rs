@@ -31,7 +31,7 @@ pub(super) struct Kept<'f> {
 impl Found {
     /// The name of the original, wherever its reject stands: its place in its own topic. What was
     /// posted has none, and is named by the place of its reject.
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match &self.reject {
             Reject::Usage(reject) => {
                 let (partition, position) = (reject.partition, reject.position);

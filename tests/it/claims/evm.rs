@@ -3,10 +3,10 @@
 //!
 //! Needs npm packages: `tests/servers/evm fetch`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use tidemark::claims::{
@@ -85,9 +85,9 @@ fn two_closes(accounts: u32, folder: &Path) {
     let terms = Terms::try_from(pool("1000000", 18)).unwrap();
     let id = |n: u32| user(&format!("user-{n}"));
     let wallets = |all: bool| -> BTreeMap<_, _> {
-        let linked = (0..accounts).filter(|n| all || n % 13 != 0);
+        let linked = (0..accounts).filter(|n| all || is_linked_early(*n));
         linked
-            .map(|n| (id(n), address(if n % 10 == 9 { n - 1 } else { n })))
+            .map(|n| (id(n), address(number_of_address(n))))
             .collect()
     };
     let first = (0..accounts).map(|n| (id(n), Points(1 + i64::from(n) * 7_919)));
@@ -107,17 +107,102 @@ fn two_closes(accounts: u32, folder: &Path) {
     publish(&folder.join("two"), "2026-11", &terms, &two);
 }
 
-fn claim_all(accounts: u32) -> Value {
-    let folder = tempfile::tempdir().unwrap();
-    two_closes(accounts, folder.path());
-    let ran = Command::new(script())
-        .arg("claims")
-        .args([folder.path().join("one"), folder.path().join("two")])
-        .output()
-        .expect("the script runs");
+/// What the script says about folders.
+fn ask(what: &str, folders: &[PathBuf]) -> Output {
+    let mut command = Command::new(script());
+    let ran = command.arg(what).args(folders).output();
+    ran.expect("the script runs")
+}
+
+/// What it prints if it accepts them.
+fn accepted(what: &str, folders: &[PathBuf]) -> Value {
+    let ran = ask(what, folders);
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{said}");
     serde_json::from_slice(&ran.stdout).unwrap()
+}
+
+/// Who has an address in both months, and who shares it: each tenth account with the one before.
+fn number_of_address(account: u32) -> u32 {
+    match account % 10 {
+        9 => account - 1,
+        _ => account,
+    }
+}
+
+/// Whether an account has a wallet in the first month.
+fn is_linked_early(account: u32) -> bool {
+    !account.is_multiple_of(13)
+}
+
+fn claim_all(accounts: u32) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    two_closes(accounts, folder.path());
+    accepted(
+        "claims",
+        &["one", "two"].map(|name| folder.path().join(name)),
+    )
+}
+
+#[test]
+#[ignore = "needs evm"]
+fn every_proof_of_ten_thousand_accounts_is_accepted() {
+    needs_evm();
+    let accounts = 10_000;
+    let folder = tempfile::tempdir().unwrap();
+    two_closes(accounts, folder.path());
+    let addresses = |accounts: &mut dyn Iterator<Item = u32>| {
+        let addresses: BTreeSet<u32> = accounts.map(number_of_address).collect();
+        addresses.len() as u64
+    };
+    let early = addresses(&mut (0..accounts).filter(|n| is_linked_early(*n)));
+    assert!(early > 8_000, "{early}");
+    let one = accepted("proofs", &[folder.path().join("one")]);
+    let every = json!({"openzeppelin": early, "cumulative": early, "uniswap": early});
+    assert_eq!(one, every);
+    let two = accepted("proofs", &[folder.path().join("two")]);
+    assert_eq!(two["cumulative"], addresses(&mut (0..accounts)));
+    assert_eq!(two["openzeppelin"], two["uniswap"]);
+    assert!(two["uniswap"].as_u64() > Some(3_000), "{two}");
+}
+
+/// That proofs are accepted means something only if others are not.
+#[test]
+#[ignore = "needs evm"]
+fn a_file_with_an_edited_claim_is_not_accepted() {
+    needs_evm();
+    let folder = tempfile::tempdir().unwrap();
+    two_closes(40, folder.path());
+    let one = folder.path().join("one");
+    accepted("proofs", std::slice::from_ref(&one));
+    // In the last claim of each file.
+    for (name, before) in [
+        ("openzeppelin.json", "[\"0x"),
+        ("openzeppelin.json", "\",\""),
+        ("cumulative.json", "\",\""),
+        ("uniswap.json", "\"amount\":\"0x"),
+        ("uniswap.json", "\"proof\":[\"0x"),
+        ("uniswap.json", "\"index\":"),
+    ] {
+        let file = one.join(name);
+        let text = fs::read_to_string(&file).unwrap();
+        let at = text.rfind(before).expect(before) + before.len();
+        let edited = [&text[..at], &other_digit(&text[at..])].concat();
+        fs::write(&file, edited).unwrap();
+        let ran = ask("proofs", std::slice::from_ref(&one));
+        assert!(!ran.status.success(), "{name}: {before} was edited");
+        fs::write(&file, text).unwrap();
+    }
+    accepted("proofs", &[one]);
+}
+
+/// With another digit in front.
+fn other_digit(text: &str) -> String {
+    let other = match text.starts_with('1') {
+        true => "2",
+        false => "1",
+    };
+    [other, &text[1..]].concat()
 }
 
 #[test]

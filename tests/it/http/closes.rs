@@ -337,6 +337,20 @@ async fn what_cannot_be_closed_is_refused_and_nothing_is_written() {
             "{body}"
         );
     }
+    // The first close decides from when on months are closed in order: not from one without points.
+    for path in [ROUTE.to_owned(), format!("{ROUTE}/preview")] {
+        let refused = stand.post(&path, &body("2026-07")).await;
+        assert_eq!(
+            refused.code(),
+            (409, "nothing_to_close".to_owned()),
+            "{path}"
+        );
+        let said = refused.json()["detail"].to_string();
+        assert!(
+            said.contains("2026-07") && said.contains("in order"),
+            "{said}"
+        );
+    }
     // A preview refuses the same.
     for (zero, expected) in [("0", "amount_is_zero"), (TWO_TO_256, "amount_out_of_range")] {
         let body = json!({"month": "2026-10", "pool": zero, "decimals": 0});

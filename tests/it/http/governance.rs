@@ -1,8 +1,13 @@
 //! Votes: freezing the weights of proposals, and asking for scores.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+use axum::body::Body;
 use axum::http::{Method, Request, header};
+use bytes::Bytes;
 use futures::future::join_all;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
@@ -15,8 +20,12 @@ use tidemark::store::db::{Attr, Condition, Db, Key, Query, RangeFilter, Table, W
 use tidemark::store::votes::put_piece;
 use tidemark::store::wallets::{LinkRequest, link};
 use tidemark::store::{control, pages, set_aside};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
+use super::hooked::{Hook, Hooked};
 use super::rows::{book, posted_up_to, rules, served};
+use super::slow_db::service_on;
 use super::stand::{Answer, NOON, Stand};
 use crate::store::wallets::issued;
 use crate::store::{provider, user};
@@ -319,6 +328,10 @@ async fn each_refusal_has_its_own_code_and_freezes_nothing() {
     assert_eq!(scores(&stand, "q2", &many(100_000)).await.status, 200);
     let refused = scores(&stand, "q2", &many(100_001)).await;
     assert_eq!(refused.code(), (400, "invalid_body".to_owned()));
+    let said = refused.json()["detail"].to_string();
+    for part in ["100000 addresses", "in several requests"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     let long = Value::from("x".repeat(8 << 20));
     let refused = scores(&stand, "q2", &json!([long])).await;
     assert_eq!(refused.code(), (413, "body_too_large".to_owned()));
@@ -450,6 +463,142 @@ async fn weights_are_loaded_only_for_who_names_an_address() {
     }
     let answer = scores(&stand, "q1", &json!([address(1)])).await;
     assert_eq!(answer.status, 500);
+}
+
+/// Bodies as large as may be are read; what is longer is refused, however it says its length.
+#[tokio::test]
+async fn a_body_of_scores_has_a_largest_length() {
+    const BYTES_MAX: usize = 8 << 20;
+    let stand = stand().await;
+    frozen(&stand, "q1", &terms("total")).await;
+    let head = format!("{{\"addresses\":[\"{}\"],\"padding\":\"", address(1));
+    let body = |bytes: usize| [&head, &"x".repeat(bytes - head.len() - 2), "\"}"].concat();
+    for (bytes, has_length, status) in [
+        (BYTES_MAX, true, 200),
+        (BYTES_MAX, false, 200),
+        (BYTES_MAX + 1, true, 413),
+        (BYTES_MAX + 1, false, 413),
+    ] {
+        let body = Bytes::from(body(bytes));
+        assert_eq!(body.len(), bytes);
+        let mut request = Request::post(format!("{OPEN}/q1/scores"))
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/json");
+        if has_length {
+            request = request.header(header::CONTENT_LENGTH, bytes);
+        }
+        let pieces = [body.slice(..bytes / 2), body.slice(bytes / 2..)];
+        let pieces = futures::stream::iter(pieces.map(Ok::<Bytes, std::io::Error>));
+        let request = request.body(Body::from_stream(pieces)).unwrap();
+        let answer = stand.send(request).await;
+        assert_eq!(answer.status, status, "{bytes} {has_length}");
+        match status {
+            200 => assert_eq!(answer.json()["score"][0]["score"], "99000000"),
+            _ => assert_eq!(answer.code().1, "body_too_large"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn proposals_are_listed_in_pages_of_bounded_length() {
+    let stand = stand().await;
+    for name in ["q2", "q1", "q3"] {
+        frozen(&stand, name, &terms("total")).await;
+    }
+    let page = async |query: &str| {
+        let answer = stand.get(&format!("{ADMIN}{query}")).await;
+        assert_eq!(answer.status, 200, "{query}: {:?}", answer.body);
+        let page = answer.json();
+        let proposals = page["proposals"].as_array().expect("proposals").iter();
+        let names: Vec<Value> = proposals.map(|one| one["proposal"].clone()).collect();
+        (json!(names), page["next"].clone())
+    };
+    for (query, names, next) in [
+        ("", json!(["q1", "q2", "q3"]), json!(null)),
+        ("?limit=500", json!(["q1", "q2", "q3"]), json!(null)),
+        ("?limit=2", json!(["q1", "q2"]), json!("q2")),
+        ("?limit=2&after=q2", json!(["q3"]), json!(null)),
+        ("?after=q9", json!([]), json!(null)),
+    ] {
+        assert_eq!(page(query).await, (names, next), "{query}");
+    }
+    for (query, status, code) in [
+        ("?limit=0", 400, "invalid_query"),
+        ("?limit=501", 400, "invalid_query"),
+        ("?limit=many", 400, "invalid_query"),
+        ("?before=q1", 400, "invalid_query"),
+        ("?after=-", 422, "invalid_proposal"),
+    ] {
+        let refused = stand.get(&format!("{ADMIN}{query}")).await;
+        assert_eq!(refused.code(), (status, code.to_owned()), "{query}");
+    }
+}
+
+/// While the gate is closed, no piece of a frozen document is read.
+struct Gate {
+    open: Semaphore,
+    pieces: AtomicUsize,
+}
+
+#[async_trait]
+impl Hook for Arc<Gate> {
+    async fn before_get(&self, key: &Key) {
+        if key.hash.starts_with("votes#") {
+            self.pieces.fetch_add(1, Ordering::Relaxed);
+            drop(
+                self.open
+                    .acquire()
+                    .await
+                    .expect("it is never closed for good"),
+            );
+        }
+    }
+}
+
+/// One request loads the weights, eight wait for it, and the others are told to come back.
+#[tokio::test]
+async fn few_requests_wait_for_weights_that_are_loaded_once() {
+    const WAIT: usize = 9;
+    const MORE: usize = 3;
+    let stand = stand().await;
+    frozen(&stand, "q1", &terms("total")).await;
+    let gate = Arc::new(Gate {
+        open: Semaphore::new(0),
+        pieces: AtomicUsize::new(0),
+    });
+    let db = Hooked {
+        db: stand.db.clone(),
+        hook: gate.clone(),
+    };
+    let service = service_on(&stand, Arc::new(db));
+    let stand = Arc::new(Stand { service, ..stand });
+    let mut asking = JoinSet::new();
+    for _ in 0..WAIT + MORE {
+        let stand = stand.clone();
+        asking.spawn(async move { scores(&stand, "q1", &json!([address(1)])).await });
+    }
+    let mut next = async || {
+        let patience = Duration::from_secs(60);
+        let next = tokio::time::timeout(patience, asking.join_next()).await;
+        next.expect("an answer in time")
+            .expect("a request")
+            .unwrap()
+    };
+    for _ in 0..MORE {
+        let refused = next().await;
+        assert_eq!(refused.code(), (503, "votes_loading".to_owned()));
+        assert_eq!(refused.headers[header::RETRY_AFTER], "2");
+    }
+    gate.open.add_permits(1);
+    for _ in 0..WAIT {
+        let answer = next().await;
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+        assert_eq!(answer.json()["score"][0]["score"], "99000000");
+    }
+    // From now on they are in memory.
+    let answer = scores(&stand, "q1", &json!([address(1)])).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(gate.pieces.load(Ordering::Relaxed), 1, "loaded once");
 }
 
 /// A proposal in which so many addresses have a weight, frozen without any account behind them.

@@ -67,7 +67,7 @@ fn median(mut all: Vec<Duration>) -> Duration {
 }
 
 async fn marked_key(stand: &Stand, scopes: &[&str]) -> String {
-    let text = KeyText::draw(&stand.db).await.unwrap();
+    let text = KeyText::draw(&stand.db, None).await.unwrap();
     let scopes: Vec<Scope> = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
     keys::create(&stand.db, &text, "a test's", scopes, "a test", NOON)
         .await

@@ -40,6 +40,7 @@ pub enum Killed {
 pub struct Counted {
     db: DynamoDb,
     asked: AtomicU64,
+    rows: AtomicU64,
     killed: Option<Killed>,
     /// Told when the step is reached.
     pub reached: Notify,
@@ -50,6 +51,7 @@ impl Counted {
         Counted {
             db,
             asked: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
             killed: None,
             reached: Notify::new(),
         }
@@ -64,6 +66,17 @@ impl Counted {
 
     pub fn count(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// How many rows were read so far.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    fn read(&self, page: Page) -> Page {
+        self.rows
+            .fetch_add(page.items.len() as u64, Ordering::Relaxed);
+        page
     }
 
     async fn step<T>(
@@ -94,19 +107,27 @@ impl Db for Counted {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
-        self.step(self.db.get(key)).await
+        let item = self.step(self.db.get(key)).await?;
+        self.rows
+            .fetch_add(item.iter().len() as u64, Ordering::Relaxed);
+        Ok(item)
     }
 
     async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
-        self.step(self.db.batch_get(keys)).await
+        let items = self.step(self.db.batch_get(keys)).await?;
+        let found = items.iter().flatten().count() as u64;
+        self.rows.fetch_add(found, Ordering::Relaxed);
+        Ok(items)
     }
 
     async fn query(&self, query: &Query) -> Result<Page, StoreError> {
-        self.step(self.db.query(query)).await
+        let page = self.step(self.db.query(query)).await?;
+        Ok(self.read(page))
     }
 
     async fn scan(&self, table: Table, after: Option<Item>) -> Result<Page, StoreError> {
-        self.step(self.db.scan(table, after)).await
+        let page = self.step(self.db.scan(table, after)).await?;
+        Ok(self.read(page))
     }
 
     async fn write(&self, write: Write) -> Result<(), StoreError> {
@@ -126,6 +147,8 @@ impl Db for Counted {
 pub struct Hanging {
     db: DynamoDb,
     pub hangs: AtomicBool,
+    /// Asking it is a bug of ours that ends in a panic.
+    pub panics: AtomicBool,
     hanging: AtomicU64,
     woken: Notify,
 }
@@ -135,6 +158,7 @@ impl Hanging {
         Hanging {
             db,
             hangs: AtomicBool::new(false),
+            panics: AtomicBool::new(false),
             hanging: AtomicU64::new(0),
             woken: Notify::new(),
         }
@@ -151,6 +175,7 @@ impl Hanging {
     }
 
     async fn hang(&self) {
+        assert!(!self.panics.load(Ordering::Relaxed), "on purpose");
         if self.hangs.load(Ordering::Relaxed) {
             let woken = self.woken.notified();
             self.hanging.fetch_add(1, Ordering::Relaxed);

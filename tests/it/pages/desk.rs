@@ -275,6 +275,18 @@ async fn what_cannot_be_booked_is_refused_before_anything_is_asked() {
         has(&text(&answer), &["Nothing was added", why]);
     }
     for (kind, points, reason, why) in [
+        (
+            "user",
+            "0",
+            "a gift",
+            "an adjustment of 0 points changes nothing",
+        ),
+        (
+            "user",
+            "-0.0",
+            "a gift",
+            "an adjustment of 0 points changes nothing",
+        ),
         ("user", "100000001", "a gift", "more than one adjustment"),
         ("user", "5", "", "the reason is empty"),
         ("user", "200000", "two\nlines", "control characters"),
@@ -349,10 +361,11 @@ async fn an_entry_of_the_ledger_is_undone_once_by_a_counter_entry() {
         );
         let page = text(&jar.get(&stand, &undo).await);
         has(&page, &["Take this credit back?", "undoes ", "an invoice"]);
-        let answer = confirm(&mut jar, &stand, "/admin/credits", &page, &CREDIT).await;
+        const UNDO: [&str; 3] = ["user", "undo", "confirmed"];
+        let answer = confirm(&mut jar, &stand, "/admin/credits", &page, &UNDO).await;
         has(location(&answer), &["done=added"]);
         // The form of another tab counts once.
-        let answer = confirm(&mut jar, &stand, "/admin/credits", &page, &CREDIT).await;
+        let answer = confirm(&mut jar, &stand, "/admin/credits", &page, &UNDO).await;
         has(location(&answer), &["done=before"]);
         let credits = stand.get("/api/admin/credits?userId=alice").await.json();
         assert_eq!(credits["added"], balance);
@@ -396,14 +409,17 @@ async fn points_are_adjusted_and_undone_by_form() {
     has(&page, &["this is more than 100000 points"]);
     let answer = jar.post(&stand, PATH, &form("much", "")).await;
     assert_eq!(answer.status, 422);
-    has(&text(&answer), &["Nothing was adjusted", "value=\"much\""]);
+    has(&text(&answer), &["Nothing was booked", "value=\"much\""]);
     let here = format!("{PATH}?kind=provider&id=prov-1");
     let page = text(&jar.get(&stand, &here).await);
     has(&page, &["an outage", "undo=ticket-7"]);
     let page = text(&jar.get(&stand, &format!("{here}&undo=ticket-7")).await);
     has(&page, &["Take these points away?", "-25"]);
-    let answer = confirm(&mut jar, &stand, PATH, &page, &NAMES).await;
-    has(location(&answer), &["done=adjusted"]);
+    let undo = ["kind", "id", "undo", "confirmed"];
+    for done in ["adjusted", "before"] {
+        let answer = confirm(&mut jar, &stand, PATH, &page, &undo).await;
+        has(location(&answer), &[&format!("done={done}")]);
+    }
     let page = text(&jar.get(&stand, &here).await);
     has(&page, &["Undone", "undo=undo-ticket-7"]);
     let answer = jar.get(&stand, &format!("{here}&undo=ticket-7")).await;
@@ -453,6 +469,29 @@ async fn keys_are_made_shown_once_and_revoked_by_form() {
     lacks(&page, &[&key]);
     let found = text(&jar.get(&stand, "/admin/keys?q=user:alice").await);
     has(&found, &["the gateway"]);
+    // Reloading the page with the key sends the form again: there is no second key, and no secret.
+    let once = field(&page, "once");
+    let form = [
+        ("name", "once only"),
+        ("ingest", "on"),
+        ("others", ""),
+        ("once", once.as_str()),
+    ];
+    assert_eq!(jar.post(&stand, PATH, &form).await.status, 201);
+    let again = jar.post(&stand, PATH, &form).await;
+    assert_eq!(again.status, 409);
+    let page = text(&again);
+    has(
+        &page,
+        &["No second key was made", "its secret was shown only then"],
+    );
+    assert_ne!(
+        field(&page, "once"),
+        once,
+        "the form is one for another key"
+    );
+    assert_eq!(page.matches("<th scope=\"row\">once only</th>").count(), 1);
+    lacks(&page, &["id=\"the-key\""]);
     // What cannot be read is told, and the form keeps what was typed.
     let fields = [("name", "x"), ("others", "everything")];
     let answer = jar.post(&stand, PATH, &fields).await;
@@ -535,6 +574,47 @@ async fn the_trail_is_filtered_and_shows_old_and_new_values() {
     let answer = jar.get(&stand, "/admin/audit?from=yesterday").await;
     assert_eq!(answer.status, 422);
     has(&text(&answer), &["“yesterday” is not a day"]);
+}
+
+/// What a finance person does at the end of a month: every credit, with the sum, as a file.
+#[tokio::test]
+async fn the_trail_is_downloaded_as_it_was_filtered() {
+    let stand = stand().await;
+    let mut jar = admin(&stand).await;
+    credit(&stand, "alice", "k-1", 40).await;
+    credit(&stand, "bob", "k-2", 2).await;
+    let page = text(
+        &jar.get(&stand, "/admin/audit?subject=alice&action=credits")
+            .await,
+    );
+    let file = "/admin/audit/file?subject=alice&action=credits";
+    has(
+        &page,
+        &[&format!("href=\"{}\"", file.replace('&', "&amp;"))],
+    );
+    let answer = jar.get(&stand, file).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.headers["content-type"], "text/csv; charset=utf-8");
+    has(
+        &text(&answer),
+        &["user:alice,", "\n# end rows=1 amountUsd=40 points=0\n"],
+    );
+    // From the page of exports, whose empty fields say nothing.
+    let page = text(&jar.get(&stand, "/admin/exports").await);
+    has(
+        &page,
+        &["action=\"/admin/audit/file\"", "value=\"awards.adjust\""],
+    );
+    let file = "/admin/audit/file?action=credits.add&from=2026-11-22&to=";
+    let all = text(&jar.get(&stand, file).await);
+    has(&all, &["# end rows=2 amountUsd=42 points=0"]);
+    let answer = jar.get(&stand, "/admin/audit/file?from=soon").await;
+    assert_eq!(answer.status, 400);
+    // Nothing to download where nothing is.
+    lacks(
+        &text(&jar.get(&stand, "/admin/audit?actor=nobody").await),
+        &["Download"],
+    );
 }
 
 /// Rejects are no news that one has to look for.

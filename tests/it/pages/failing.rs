@@ -238,6 +238,25 @@ async fn an_adjustment_that_met_a_store_that_is_down_comes_back_under_the_same_n
         let answer = jar.post_raw(&stand, PATH, &fields, &[]).await;
         has(location(&answer), &[&format!("done={done}")]);
     }
+    // So does undoing it.
+    let undo = [
+        ("form_token", token.as_str()),
+        ("kind", "user"),
+        ("id", "alice"),
+        ("undo", once.as_str()),
+        ("confirmed", "yes"),
+    ];
+    db.is_off.store(true, Ordering::Relaxed);
+    let answer = jar.post_raw(&stand, PATH, &undo, &[]).await;
+    assert_eq!(answer.status, 503);
+    let page = text(&answer);
+    has(&page, &["this may or may not have been booked", ">Undo<"]);
+    assert_eq!(field(&page, "undo"), once);
+    db.is_off.store(false, Ordering::Relaxed);
+    for done in ["adjusted", "before"] {
+        let answer = jar.post_raw(&stand, PATH, &undo, &[]).await;
+        has(location(&answer), &[&format!("done={done}")]);
+    }
 }
 
 #[tokio::test]

@@ -6,13 +6,14 @@ use std::fs;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tidemark::app::queries::Queries;
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::ids::{self, AccountKind};
 use tidemark::domain::position::{Control, Partition, Position};
 use tidemark::domain::time::Day;
 use tidemark::http::RecordLine;
-use tidemark::log::{Log, MUST_BE_THERE, ReadLimit, Record, Topic};
-use tidemark::ops::clock::SystemClock;
+use tidemark::log::{Log, MUST_BE_THERE, Partitions, ReadLimit, Record, Topic};
+use tidemark::ops::clock::{Clock as _, SystemClock};
 use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Attr, Db, Item, Table};
 use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
@@ -541,6 +542,47 @@ pub async fn read_all(log: &dyn Log, topic: Topic, partition: Partition) -> Vec<
         records.extend(read);
     }
     records
+}
+
+/// For tests without a process: every statement in these tables is what the oracle makes of the log.
+/// There are no links, awards or credits. How many statements there are.
+pub async fn statements_equal_the_oracle(log: Arc<dyn Log>, db: &DynamoDb) -> usize {
+    let partitions = Partitions::of(&*log).await.expect("partitions");
+    let mut records = Vec::new();
+    for p in 0..partitions.source {
+        let read = read_all(&*log, Topic::UsageEvents, Partition(p)).await;
+        records.extend(read.into_iter().map(|record| source(p, 0, record)));
+    }
+    let must = oracle::run(&oracle::Input {
+        partitions: partitions.source,
+        records,
+        versions: versions(db).await,
+        ..oracle::Input::default()
+    });
+    let queries = Queries::new(Arc::new(db.clone()), log, partitions);
+    let mut is = BTreeMap::new();
+    for month in months() {
+        let month = month.parse().expect("a month");
+        let statements = queries.statements(month, SystemClock.now()).await;
+        let statements = statements.expect("rules");
+        for kind in AccountKind::ALL {
+            let mut after = None;
+            loop {
+                let page = statements.page(kind, after).await.expect("a page");
+                for found in &page.statements {
+                    let found = serde_json::to_value(found).expect("JSON");
+                    let text = |name: &str| found[name].as_str().expect("a text").to_owned();
+                    is.insert(((text("kind"), text("id")), text("month")), found);
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+    }
+    oracle::same_statements(&is, &must.statements).unwrap_or_else(|why| panic!("{why}"));
+    must.statements.len()
 }
 
 fn records_of_up(site: &Site, partition: u32, epoch: u32) -> Vec<SourceRecord> {

@@ -103,6 +103,14 @@ impl Site {
 
     /// On a cluster: its topics and tables are made.
     pub fn on(cluster: Cluster) -> Site {
+        let site = Site::beside(cluster);
+        site.run(&["topics", "apply", "--replication-factor", "1"]);
+        site.run(&["init"]);
+        site
+    }
+
+    /// On a cluster as it is.
+    pub fn beside(cluster: Cluster) -> Site {
         let site = Site {
             cluster: Some(cluster.clone()),
             ..Site::new()
@@ -113,8 +121,6 @@ impl Site {
             cluster.config(&cluster.store_of_workers),
         )
         .expect("a file");
-        site.run(&["topics", "apply", "--replication-factor", "1"]);
-        site.run(&["init"]);
         site
     }
 

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use super::on_call::{doctor_says, sums_equal_the_oracle};
 use super::store_proxy::{Mode, StoreProxy};
+use crate::process::books::statements_equal_the_oracle;
 use crate::process::site::{Site, Up};
 use crate::store::{client, embedded_endpoint, settings};
 
@@ -115,6 +116,7 @@ async fn a_worker_whose_clock_is_set_back_goes_on_and_can_be_stopped() {
         ended.expect("a stop ends the tasks").unwrap();
     }
     assert!(asked.elapsed() < Duration::from_secs(10));
+    assert_eq!(statements_equal_the_oracle(log, &db).await, 1);
 }
 
 /// Waits until the stored checkpoints cover everything that is in the log.

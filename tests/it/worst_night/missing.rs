@@ -10,7 +10,7 @@ use super::on_call::sums_equal_the_oracle;
 use super::readiness::{probe, send};
 use crate::kafka::broker::{self, Broker};
 use crate::kafka::until;
-use crate::process::site::{Cluster, Printed, Site, Up};
+use crate::process::site::{Cluster, Printed, Site, Up, get_with};
 use crate::store::embedded_endpoint;
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -46,6 +46,7 @@ fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
     let mut worker = site.worker("worker", &[]);
     worker.wait_ready();
     let key = site.run(&["keys", "create", "gateway", "--scope", "ingest"]);
+    let reader = site.run(&["keys", "create", "reader", "--scope", "admin:read"]);
     let mut serve = site.serve("serve", &[]);
     serve.wait_ready();
     site.run(&["emit", "--clean", "--events", "100"]);
@@ -72,6 +73,20 @@ fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
         ));
         refused && said.contains("! A process says: the log is unavailable")
     });
+    // What stands in the tables is there for everybody, also from processes that start now.
+    let statements = site.statements();
+    assert!(!statements.is_empty());
+    let late = site.serve("late", &[]);
+    until(WITHIN, "serve answers without a broker", || {
+        get_with(&late.url("/api/admin/pricing"), &reader).is_some()
+    });
+    let (status, said) = probe(&late);
+    assert_eq!(
+        (status, said["code"].as_str()),
+        (503, Some("log_unavailable")),
+        "{said}"
+    );
+    drop(late);
     broker.thaw();
     // Until the group's members are back, which may take a session's time-out beside other tests.
     until(2 * WITHIN, "all is well again", || {
@@ -94,6 +109,7 @@ fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
         let top = site.try_run(&["top", "--once", &serve.url("")]).stdout;
         top.contains("topic_missing") && top.contains("usage.events is gone")
     });
+    books.are_the_same(&site);
     let said = site.try_run(&["doctor"]);
     finds(&said, &["Restore it", "Do not recreate it"]);
     assert!(!said.stdout.contains("topics apply"), "{}", said.stdout);

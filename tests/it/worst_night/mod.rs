@@ -24,3 +24,4 @@ mod store_hangs;
 mod store_proxy;
 mod taken_over;
 mod usage_rows_off;
+mod without_log;

@@ -2,6 +2,7 @@
 //! the postings again that the rows have lost.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,11 +25,12 @@ use tidemark::store::tables::create_tables;
 use tokio::sync::watch;
 
 use super::clocks::publish_rules;
+use crate::process::books::statements_equal_the_oracle;
 use crate::store::feed_rows::{items_of, restore};
 use crate::store::{client, embedded_endpoint, settings};
 
 const WITHIN: Duration = Duration::from_secs(60);
-const USERS: u32 = 12;
+pub(super) const USERS: u32 = 12;
 const ROUNDS: u32 = 3;
 
 /// A store whose writes wait while the gate is shut.
@@ -82,7 +84,7 @@ impl Db for Gated {
     }
 }
 
-fn user(number: u32) -> String {
+pub(super) fn user(number: u32) -> String {
     format!("user-{number}")
 }
 
@@ -100,14 +102,29 @@ fn event(user: &str, round: u32) -> NewRecord {
 }
 
 /// Everything that one test has.
-struct Stage {
-    log: Arc<dyn Log>,
-    db: DynamoDb,
-    partitions: Partitions,
+pub(super) struct Stage {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) db: DynamoDb,
+    pub(super) partitions: Partitions,
 }
 
 impl Stage {
-    fn context(&self, db: Arc<dyn Db>) -> Arc<WorkerContext> {
+    /// A log in a directory, new tables, and rules.
+    pub(super) async fn on(dir: &Path, db: DynamoDb) -> Stage {
+        let specs = topics::load(None).expect("the shipped topics");
+        let (log, _) = EmbeddedLog::open(dir, &specs, Arc::new(SystemClock)).expect("a log");
+        let log: Arc<dyn Log> = Arc::new(log);
+        create_tables(&db).await.expect("tables");
+        publish_rules(&db).await;
+        let partitions = Partitions::of(&*log).await.expect("partitions");
+        Stage {
+            log,
+            db,
+            partitions,
+        }
+    }
+
+    pub(super) fn context(&self, db: Arc<dyn Db>) -> Arc<WorkerContext> {
         let metrics = Arc::new(Metrics::new());
         Arc::new(WorkerContext::new(
             self.log.clone(),
@@ -120,7 +137,7 @@ impl Stage {
         ))
     }
 
-    async fn send(&self, round: u32) {
+    pub(super) async fn send(&self, round: u32) {
         for user in (0..USERS).map(user) {
             let home = usage_partition(&user, self.partitions.source);
             let records = vec![event(&user, round)];
@@ -132,7 +149,7 @@ impl Stage {
     }
 
     /// What everything that is in the log became when it was rated; waits until it has been.
-    async fn rated(&self) -> progress::RatedSequences {
+    pub(super) async fn rated(&self) -> progress::RatedSequences {
         let started = Instant::now();
         let mut bounds = Vec::new();
         for partition in (0..self.partitions.source).map(Partition) {
@@ -149,7 +166,7 @@ impl Stage {
         }
     }
 
-    async fn posted(&self, wanted: progress::RatedSequences) {
+    pub(super) async fn posted(&self, wanted: progress::RatedSequences) {
         let started = Instant::now();
         while !progress::posted(&self.db, &wanted)
             .await
@@ -174,18 +191,9 @@ impl Stage {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn running_posters_notice_that_all_tables_went_back_and_take_what_is_lost_again() {
     let dir = tempfile::tempdir().expect("a directory");
-    let specs = topics::load(None).expect("the shipped topics");
-    let (log, _) = EmbeddedLog::open(dir.path(), &specs, Arc::new(SystemClock)).expect("a log");
-    let log: Arc<dyn Log> = Arc::new(log);
     let db = client(&settings(embedded_endpoint()));
-    create_tables(&db).await.expect("tables");
-    publish_rules(&db).await;
-    let partitions = Partitions::of(&*log).await.expect("partitions");
-    let stage = Stage {
-        log,
-        db: db.clone(),
-        partitions,
-    };
+    let stage = Stage::on(dir.path(), db.clone()).await;
+    let partitions = stage.partitions;
 
     let (gate, open) = watch::channel(true);
     let rating = stage.context(Arc::new(db.clone()));
@@ -252,4 +260,6 @@ async fn running_posters_notice_that_all_tables_went_back_and_take_what_is_lost_
         stage.requests(AccountKind::Provider, "prov").await,
         ROUNDS * USERS
     );
+    let statements = statements_equal_the_oracle(stage.log.clone(), &db).await;
+    assert_eq!(statements, USERS as usize + 1);
 }

@@ -7,12 +7,12 @@ import { Caches, MerkleStateManager } from '@ethereumjs/statemanager'
 import { Account, bytesToHex, createAddressFromString, hexToBytes } from '@ethereumjs/util'
 import { keccak256 } from 'ethereum-cryptography/keccak.js'
 import solc from 'solc'
+import { json, must } from './files.mjs'
+
+export { json, must }
 
 export const require = createRequire(import.meta.url)
 const here = new URL('.', import.meta.url).pathname
-export const json = (folder, name) => JSON.parse(readFileSync(join(folder, name), 'utf8'))
-const fail = (what) => { console.error(what); process.exit(1) }
-export const must = (holds, what) => holds || fail(what)
 
 // --- calldata
 export const word = (value) => BigInt(value).toString(16).padStart(64, '0')

@@ -16,6 +16,7 @@ mod request;
 mod requests;
 mod statements;
 mod table;
+mod trail;
 
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ use parquet::ParquetRows;
 pub use request::{ExportFormat, ExportRequest, ExportWhat, ISSUER_DEFAULT, UnknownName};
 use requests::ARCHIVED;
 pub use table::{Column, ColumnKind, Sums};
+pub use trail::TrailFile;
 
 /// Accounts that an error names.
 const NAMED_MAX: usize = 10;

@@ -15,9 +15,12 @@ use super::{PageQuery, page_of};
 use crate::app::queries::{AuditEntry, AuditFilter};
 use crate::domain::ids::check_id;
 use crate::domain::time::{Day, Millis};
+use crate::http::download::download_trail;
+use crate::http::extract::bad_query;
 use crate::http::problem::Problem;
 
 const PATH: &str = "/admin/audit";
+pub(super) const FILE_PATH: &str = "/admin/audit/file";
 /// Entries of a page.
 const ENTRIES: usize = 30;
 /// 10000-01-01.
@@ -72,6 +75,15 @@ impl AuditQuery {
 
     /// The address of these entries, the ones before `before`.
     fn path(&self, before: Option<&str>) -> String {
+        self.path_at(PATH, before)
+    }
+
+    /// The address of all of them as a file.
+    fn file_path(&self) -> String {
+        self.path_at(FILE_PATH, None)
+    }
+
+    fn path_at(&self, path: &str, before: Option<&str>) -> String {
         let fields = [
             ("actor", self.actor.as_str()),
             ("subject", &self.subject),
@@ -85,8 +97,8 @@ impl AuditQuery {
             .map(|(name, value)| format!("{name}={}", encoded(value)))
             .collect();
         match query.is_empty() {
-            true => PATH.to_owned(),
-            false => format!("{PATH}?{}", query.join("&")),
+            true => path.to_owned(),
+            false => format!("{path}?{}", query.join("&")),
         }
     }
 }
@@ -178,6 +190,9 @@ pub(in super::super) async fn show(
         nav .pages aria-label="More changes" {
             @if before.is_some() { a .button.second href=(wanted.path(None)) { "The newest" } }
             @if let Some(next) = &found.next { a .button.second rel="next" href=(wanted.path(Some(next))) { "Older" } }
+            @if !found.entries.is_empty() || found.next.is_some() {
+                a .button.second download href=(wanted.file_path()) { "Download all of these (CSV)" }
+            }
         }
     };
     Ok(page_of(
@@ -187,6 +202,15 @@ pub(in super::super) async fn show(
         PATH,
         &body,
     ))
+}
+
+/// `GET /admin/audit/file`: the entries of the filter, all of them, as CSV.
+pub(in super::super) async fn file(
+    State(pages): State<Pages>,
+    PageQuery(wanted): PageQuery<AuditQuery>,
+) -> Result<Response, Problem> {
+    let filter = wanted.filter().map_err(bad_query)?;
+    download_trail(&pages.service, filter, false)
 }
 
 fn table(entries: &[AuditEntry]) -> Markup {

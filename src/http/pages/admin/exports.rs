@@ -2,12 +2,13 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use maud::html;
+use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::super::Pages;
 use super::super::frame::month_field;
 use super::super::visitor::Visitor;
+use super::audit::FILE_PATH;
 use super::{PageQuery, page};
 use crate::app::queries::{ExportFormat, ExportRequest, ExportWhat, ISSUER_DEFAULT};
 use crate::domain::time::Month;
@@ -71,8 +72,43 @@ pub(in super::super) async fn show(State(pages): State<Pages>, visitor: Visitor)
             }
             p .help { "From the command line: " code { "tidemark export --month " (before) " --format csv" } }
         }
+        (trail_card())
     };
     page(&visitor, "Exports", PATH, &body)
+}
+
+/// What of the audit trail is offered: an action, and what its entries are.
+const TRAIL: [(&str, &str); 3] = [
+    ("credits.add", "Credits of all users, with their sum"),
+    (
+        "awards.adjust",
+        "Adjustments of all accounts, with their sum",
+    ),
+    ("", "The whole audit trail"),
+];
+
+/// Credits, adjustments, and who did what, for any days.
+fn trail_card() -> Markup {
+    html! {
+        section .card aria-labelledby="trail-h" {
+            h2 #trail-h { "Credits, adjustments and the audit trail" }
+            form .line method="get" action=(FILE_PATH) {
+                span .field {
+                    label for="action" { "What" }
+                    select #action name="action" {
+                        @for (action, name) in TRAIL { option value=(action) { (name) } }
+                    }
+                }
+                span .field { label for="from" { "From" } input #from type="date" name="from"; }
+                span .field { label for="to" { "to" } input #to type="date" name="to"; }
+                button type="submit" { "Download" }
+            }
+            p .help {
+                "CSV, newest first, by the UTC day on which it was done. Without days, everything that is kept. The last line counts the rows and \
+                 gives the sums of " code { "amountUsd" } " and " code { "points" } "."
+            }
+        }
+    }
 }
 
 /// Which file.

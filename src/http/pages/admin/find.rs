@@ -14,7 +14,7 @@ use super::super::{Pages, redirect};
 use super::{
     PageQuery, adjustments, has_outer_spaces, keys, page, page_of, requests, where_spaces,
 };
-use crate::app::queries::{AccountTrace, CodeView, FoundAccount, SearchResult};
+use crate::app::queries::{AccountTrace, CodeView, FoundAccount, KEYS_LOOKED_MAX, SearchResult};
 use crate::domain::ids::{Account, AccountKind};
 use crate::http::admin::TEXT_CHARS_MAX;
 use crate::http::extract::account;
@@ -179,6 +179,9 @@ fn results(found: &SearchResult) -> Markup {
                 }
                 @if found.further_keys > 0 { p .help { "And " (number(found.further_keys)) " more; type more of the name." } }
             }
+        }
+        @if found.keys_unsearched {
+            p .help { "There are more than " (number(KEYS_LOOKED_MAX)) " API keys; names were searched in that many. An id finds any key." }
         }
     }
 }

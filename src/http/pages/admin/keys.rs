@@ -10,10 +10,10 @@ use super::super::frame::{self, token};
 use super::super::visitor::{Form, Visitor};
 use super::super::words::{instant, number};
 use super::super::{Pages, redirect};
-use super::{PageQuery, page_of, refusal, writes};
+use super::{PageQuery, name_of_form, page_of, refusal, writes};
 use crate::app::Refusal;
-use crate::app::commands::{MadeKey, may_grant};
-use crate::app::queries::{KeyInfo, id_of_pasted_key};
+use crate::app::commands::{MadeKey, NewKey, may_grant};
+use crate::app::queries::{KEYS_LOOKED_MAX, KeyInfo, KeyPage, id_of_pasted_key};
 use crate::domain::access::Scope;
 use crate::http::problem::Problem;
 
@@ -47,12 +47,15 @@ struct Sent {
     name: String,
     scopes: Vec<String>,
     others: String,
+    /// Names the key's creation; drawn, where it is empty.
+    once: String,
 }
 
 impl Sent {
     fn of(form: &Form) -> Sent {
         let ticked = PLAIN.iter().filter(|(scope, _)| form.text(scope) == "on");
         Sent {
+            once: form.text("once").to_owned(),
             name: form.text("name").to_owned(),
             scopes: ticked.map(|(scope, _)| (*scope).to_owned()).collect(),
             others: form.whole("others").to_owned(),
@@ -101,9 +104,14 @@ async fn respond(
     sent: &Sent,
     status: StatusCode,
 ) -> Result<Response, Problem> {
-    let keys = pages.service.queries.keys().await?;
+    let queries = &pages.service.queries;
+    let KeyPage { mut keys, next } = queries.keys().await?;
     let asked = id_of_pasted_key(&wanted.q);
     let asked = asked.as_deref().unwrap_or(wanted.q.trim());
+    // By its id a key is found wherever it stands.
+    if next.is_some() && !keys.iter().any(|key| key.id == asked) {
+        keys.extend(queries.key(asked).await?);
+    }
     // What may be a secret is not shown again.
     let shown = if asked.starts_with("tmk_") { "" } else { asked };
     let text = asked.to_lowercase();
@@ -128,6 +136,9 @@ async fn respond(
             h2 #keys-h { "Keys" }
             @if found.is_empty() { p .empty { "No keys match." } } @else { (table(visitor, &found)) }
             @if found.len() > KEYS_MAX { p .help { "And " (number(found.len() - KEYS_MAX)) " more; search for them." } }
+            @if next.is_some() {
+                p .warn { "There are more than " (number(KEYS_LOOKED_MAX)) " keys; names and scopes were searched only in that many. An id finds any key." }
+            }
             @if !is_searched && !with_revoked && revoked > 0 {
                 p .help { a href=(format!("{PATH}?all=1")) { "Show revoked keys too" } " (" (number(revoked)) ")" }
             }
@@ -191,6 +202,8 @@ fn form(visitor: &Visitor, sent: &Sent) -> Markup {
             h2 #new-h { "Make a key" }
             form .stack method="post" action=(PATH) {
                 (token(visitor))
+                // Sent twice it makes one key.
+                input type="hidden" name="once" value=(name_of_form(&sent.once));
                 label for="name" { "Name" }
                 input #name name="name" required maxlength="128" value=(sent.name) autocomplete="off" aria-describedby="name-help";
                 p #name-help .help { "What or who will use it. The audit trail shows it." }
@@ -228,12 +241,28 @@ pub(in super::super) async fn create(
             let status = StatusCode::CREATED;
             Ok(page_of(status, &visitor, "The new key", PATH, &body))
         }
+        Err(problem) if problem.is("key_made_before") => {
+            let (wanted, status) = (KeysQuery::default(), StatusCode::CONFLICT);
+            let note = Some(made_before(&problem));
+            respond(&pages, &visitor, &wanted, note, &Sent::default(), status).await
+        }
         Err(problem) if problem.is_about_input() || problem.is("scope_not_held") => {
             let note = Some(refusal(&problem));
             let (wanted, status) = (KeysQuery::default(), StatusCode::UNPROCESSABLE_ENTITY);
             respond(&pages, &visitor, &wanted, note, &sent, status).await
         }
         Err(problem) => Err(problem),
+    }
+}
+
+/// That the form was sent before: reloading the page with the new key does that.
+fn made_before(problem: &Problem) -> Markup {
+    let (detail, _) = problem.told();
+    html! {
+        div .note.bad role="alert" {
+            p { "No second key was made. This form was sent before: " (detail) "." }
+            p { "The form below makes another key." }
+        }
     }
 }
 
@@ -246,9 +275,13 @@ async fn made(pages: &Pages, visitor: &Visitor, sent: &Sent) -> Result<MadeKey, 
     for scope in &scopes {
         may_grant(held, scope)?;
     }
-    let by = visitor.by();
-    let commands = &pages.service.commands;
-    Ok(commands.create_key(&sent.name, scopes, &by).await?)
+    let made = pages.service.commands.create_key(NewKey {
+        name: sent.name.clone(),
+        scopes,
+        once: Some(name_of_form(&sent.once)),
+        by: visitor.by(),
+    });
+    Ok(made.await?)
 }
 
 fn shown_once(made: &MadeKey) -> Markup {

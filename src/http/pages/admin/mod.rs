@@ -17,6 +17,7 @@ use crate::domain::access::Scope;
 use crate::domain::ids::Account;
 use crate::domain::rules::SettingKey;
 use crate::http::problem::Problem;
+use crate::ops::random_name;
 use crate::pipeline::HaltCode;
 
 pub(super) mod adjustments;
@@ -29,6 +30,7 @@ pub(super) mod exports;
 pub(super) mod find;
 pub(super) mod governance;
 pub(super) mod keys;
+mod money;
 pub(super) mod network;
 mod preview;
 mod reject_overview;
@@ -111,6 +113,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for PageQuery<T> {
             let why = "The query part of this address (after the question mark) is not valid. Use the links on the pages to get here.";
             Problem::new(StatusCode::BAD_REQUEST, "invalid_query", why)
         })
+    }
+}
+
+/// The name under which a form counts once, however often it is sent; a new one, where it has none
+/// yet.
+fn name_of_form(once: &str) -> String {
+    match once {
+        "" => format!("page-{}", random_name()),
+        once => once.to_owned(),
     }
 }
 

@@ -4,22 +4,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use maud::{Markup, html};
 
 use super::super::words::{counted, instant, number};
 use super::reject_table::{PAGE, PATH, last_page, of_page, table};
 use crate::app::CommandError;
-use crate::app::queries::{Queries, RejectLine, RejectState};
+use crate::app::queries::{OPEN_LOOKED_MAX, Queries, RejectLine, RejectState};
 use crate::domain::time::Millis;
 use crate::log::{Bounds, ReadLimit};
 
 /// So many of each partition's newest are looked at.
-const NEWEST: u64 = 50;
+const NEWEST: u64 = OPEN_LOOKED_MAX;
 /// How long the home page waits for them.
 const CARD_WITHIN: Duration = Duration::from_secs(2);
-/// Partitions that are read at the same time.
-const PARTITIONS_TOGETHER: usize = 8;
 
 /// A partition.
 struct Line {
@@ -64,7 +61,7 @@ pub(super) async fn overview(queries: &Queries) -> Result<Markup, CommandError> 
 
 /// A card for the home page: how many of the newest rejects of each partition are open, by reason.
 pub(super) async fn card(queries: &Queries) -> Markup {
-    let found = tokio::time::timeout(CARD_WITHIN, open_by_reason(queries)).await;
+    let found = tokio::time::timeout(CARD_WITHIN, queries.open_rejects()).await;
     let found = found.ok().and_then(Result::ok);
     let count = |open: &BTreeMap<&str, usize>| open.values().sum::<usize>();
     html! {
@@ -90,20 +87,6 @@ pub(super) async fn card(queries: &Queries) -> Markup {
             p { a href=(PATH) { "Show rejects" } }
         }
     }
-}
-
-async fn open_by_reason(queries: &Queries) -> Result<BTreeMap<&'static str, usize>, CommandError> {
-    let partitions = 0..queries.reject_partitions().await?;
-    let newest = |partition| async move { newest_of(queries, partition).await };
-    let newest = stream::iter(partitions).map(newest);
-    let newest: Vec<_> = newest.buffered(PARTITIONS_TOGETHER).try_collect().await?;
-    let mut open = BTreeMap::new();
-    for row in newest.iter().flat_map(|(_, rows)| rows) {
-        if row.state == RejectState::Open {
-            *open.entry(row.reason).or_default() += 1;
-        }
-    }
-    Ok(open)
 }
 
 /// A partition, and its newest rejects.

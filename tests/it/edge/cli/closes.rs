@@ -23,6 +23,17 @@ fn write(folder: &Path, prefix: &str) {
     }
 }
 
+/// With another digit behind the last `before`; and its line.
+fn with_another_digit(text: &str, before: &str) -> (String, usize) {
+    let at = text.rfind(before).expect(before) + before.len();
+    let other = match text[at..].starts_with('1') {
+        true => "2",
+        false => "1",
+    };
+    let line = 1 + text[..at].matches('\n').count();
+    ([&text[..at], other, &text[at + 1..]].concat(), line)
+}
+
 #[test]
 fn claim_files_in_a_folder_are_checked_under_both_of_their_names() {
     let place = Place::new();
@@ -45,18 +56,34 @@ fn claim_files_in_a_folder_are_checked_under_both_of_their_names() {
             assert!(said.contains("11 claims"), "{prefix}{kind}: {said}");
             assert!(!said.contains("note:"), "{prefix}{kind}: {said}");
         }
-        // An edited line is named, also by way of close.json.
-        let csv = std::fs::read_to_string(file("sablier.csv")).unwrap();
-        let edited = csv.replacen(",1", ",2", 1);
-        assert_ne!(csv, edited);
-        std::fs::write(file("sablier.csv"), edited).unwrap();
-        for name in ["sablier.csv", "close.json"] {
+        // A file in which one digit is another is refused, and the line is named: by itself, and by
+        // way of close.json.
+        for (name, before) in [
+            ("openzeppelin.json", "\",\""),
+            ("openzeppelin.json", "\n\"0x"),
+            ("cumulative.json", "\",\""),
+            ("uniswap.json", "\"amount\":\"0x"),
+            ("uniswap.json", "\"proof\":[\"0x"),
+            ("sablier.csv", ","),
+        ] {
+            let text = std::fs::read_to_string(file(name)).unwrap();
+            let (edited, line) = with_another_digit(&text, before);
+            std::fs::write(file(name), edited).unwrap();
+            let named = format!("line {line}: ");
             let said = check(name).failed(1);
+            let path = format!("{}: {named}", file(name));
             assert!(
-                said.contains("line ") && said.contains("bad_claim"),
-                "{said}"
+                said.contains(&path) && said.contains("(bad_"),
+                "{path} {said}"
             );
+            let said = check("close.json").failed(1);
+            assert!(
+                said.contains(&named) && said.contains(name),
+                "{named} {said}"
+            );
+            std::fs::write(file(name), text).unwrap();
         }
+        check("close.json").ok();
         // A file alone: what cannot be checked is said.
         for kind in [
             "openzeppelin.json",
@@ -81,6 +108,7 @@ fn a_new_installation_has_closed_nothing_and_says_so() {
     assert_eq!(none, serde_json::json!([]));
     let said = place.tidemark(&["close", "2026-01"]).failed(2);
     assert!(said.contains("has not been closed"), "{said}");
+    assert!(said.contains("(not_closed)"), "{said}");
     let terms = ["--pool", "100", "--decimals", "18"];
     let said = place.tidemark(&[&["close", "2999-01"], &terms[..]].concat());
     assert!(said.failed(2).contains("not final yet"));

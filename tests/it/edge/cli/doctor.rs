@@ -150,6 +150,38 @@ fn a_log_that_was_made_anew_is_one_cause_however_many_partitions_it_stops() {
 }
 
 #[test]
+fn tables_that_are_older_than_the_log_are_named_before_anybody_halts_and_never_well() {
+    let place = Place::new();
+    work(&place, "a");
+    copy(&place.path("data/store"), &place.path("old"));
+    work(&place, "b");
+    fs::remove_dir_all(place.path("data/store")).unwrap();
+    fs::rename(place.path("old"), place.path("data/store")).unwrap();
+    let (_, faults, code) = doctor(&place);
+    assert_eq!((faults.len(), code), (2, Some(1)), "{faults:#?}");
+    has(
+        &faults[1],
+        &[
+            "rate/",
+            "will halt as soon as",
+            "(tables_behind_log)",
+            "but the tables hold",
+            "tidemark recover",
+        ],
+    );
+    let up = place.up(&[]);
+    until("they halt", || {
+        // From its first moment on.
+        let (_, faults, code) = doctor(&place);
+        assert_eq!((faults.len(), code), (1, Some(1)), "{faults:#?}");
+        has(&faults[0], &["(tables_behind_log)", "tidemark recover"]);
+        let is_all = !faults[0].contains("will") && faults[0].contains("halted since");
+        is_all.then_some(())
+    });
+    up.stop();
+}
+
+#[test]
 fn a_log_that_has_lost_records_is_named_before_and_after_it_stops_somebody() {
     let place = Place::new();
     work(&place, "a");

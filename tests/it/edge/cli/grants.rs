@@ -187,6 +187,53 @@ fn unknown_accounts_and_large_amounts_are_pointed_out_and_scripts_are_not_stoppe
     }
 }
 
+#[test]
+fn entries_are_undone_by_command_once() {
+    let place = Place::new();
+    place.tidemark(&["init"]).ok();
+    place.tidemark(&["pricing", "init", "testnet"]).ok();
+    let add = ["credits", "add", "ann", "40", "--key", "invoice-1"];
+    place.tidemark(&add).ok();
+    let said = place.tidemark(&["credits", "show", "ann"]).ok();
+    assert!(said.contains("invoice-1"), "{said}");
+    for _ in 0..2 {
+        let undo = ["credits", "undo", "ann", "invoice-1", "--json"];
+        let credits = place.tidemark(&undo).json();
+        assert_eq!(credits["balance"], "0");
+        assert_eq!(credits["entries"].as_array().unwrap().len(), 2);
+    }
+    let said = place
+        .tidemark(&["credits", "undo", "ann", "invoice-2"])
+        .failed(2);
+    assert!(said.contains("no credit with the key invoice-2"), "{said}");
+    let adjust = [
+        "award",
+        "adjust",
+        "provider",
+        "p",
+        "-2.5",
+        "--key",
+        "t-1",
+        "--reason",
+        "an outage",
+    ];
+    place.tidemark(&adjust).ok();
+    for is_new in [true, false] {
+        let undo = ["award", "undo", "provider", "p", "t-1", "--json"];
+        let award = place.tidemark(&undo).json();
+        assert_eq!(
+            (&award["points"], &award["granted"]),
+            (&json!("2.5"), &json!(is_new))
+        );
+        assert_eq!(award["key"], "undo-t-1");
+    }
+    let zero = [
+        "award", "adjust", "provider", "p", "0", "--reason", "nothing",
+    ];
+    let said = place.tidemark(&zero).failed(2);
+    assert!(said.contains("changes nothing"), "{said}");
+}
+
 /// Nothing runs: credit by a name that no command of today gives.
 fn stored(place: &Place, user: &str, by: &str, reason: &str) {
     run(async {

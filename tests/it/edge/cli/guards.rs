@@ -50,7 +50,8 @@ fn halted(place: &Place, code: &str) -> String {
         let found: Value = serde_json::from_str(&said.out).ok()?;
         let faults = found["faults"].as_array()?.iter();
         let mut texts = faults.filter_map(|fault| fault.as_str());
-        let is_it = |text: &&str| text.contains(&format!("({code})")) && text.contains("resume");
+        let is_it =
+            |text: &&str| text.contains(&format!("({code})")) && text.contains("halted since");
         texts.find(is_it).map(str::to_owned)
     })
 }

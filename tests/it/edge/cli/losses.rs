@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidemark::domain::position::Partition;
+use tidemark::domain::time::Millis;
 use tidemark::log::usage_partition;
 use tidemark::ops::clock::SystemClock;
 use tidemark::ops::health::{Role, TaskId};
@@ -18,13 +19,18 @@ use super::{Place, chat, until};
 
 const USER: &str = "somebody";
 
-/// Nothing runs: a chunk of one more record is cut.
-fn cut_one_more(place: &Place, task: TaskId) -> u64 {
+/// Nothing runs: a chunk of one more record is cut. Its offset, and between which times it was
+/// appended.
+fn cut_one_more(place: &Place, task: TaskId) -> (u64, [Millis; 2]) {
     change_checkpoint(place, task, |body| {
         let from = body["to"].as_u64().unwrap();
         body["from"] = json!(from);
         body["to"] = json!(from + 1);
-        from
+        // The last record of the chunk, 1.5 s after all before it.
+        let before = body["logTime"].as_i64().unwrap();
+        let last = before + 1_500;
+        body["fingerprint"] = json!(format!("{from}@{last}#{:016x}", 0));
+        (from, [before, last].map(Millis))
     })
 }
 
@@ -67,7 +73,7 @@ fn a_chunk_in_a_lost_log_is_named_confirmed_and_given_up_and_the_next_epoch_begi
     up.stop();
     let task = TaskId::new(Role::Rate, usage_partition(USER, 4));
     let Partition(p) = task.partition;
-    let from = cut_one_more(&place, task);
+    let (from, [before, last]) = cut_one_more(&place, task);
     std::fs::rename(place.path("data/log"), place.path("lost")).unwrap();
     place.env.push(("TIDEMARK_LOG_EPOCH", "2"));
     let up = place.up(&[]);
@@ -79,10 +85,17 @@ fn a_chunk_in_a_lost_log_is_named_confirmed_and_given_up_and_the_next_epoch_begi
     let accept = ["accept-loss", "--reason", "the disk burnt"];
     let asked = place.tidemark(&accept);
     let which = format!(
-        "usage.events/{p} offsets {from} to {} (not included)",
+        "usage.events/{p} offsets {from} to {} (not included), chunk ",
         from + 1
     );
-    assert!(asked.out.contains(&which), "{}", asked.out);
+    let when = format!(", appended from {before} to {last}: in no account. ");
+    let never_rated = format!(
+        "usage.events/{p} from offset {} on, appended from {last} on: never",
+        from + 1
+    );
+    for text in [&which, &when, &never_rated] {
+        assert!(asked.out.contains(text), "{text}: {}", asked.out);
+    }
     let refused = asked.failed(2);
     assert!(refused.contains("nothing was changed"), "{refused}");
     let accepted = place.tidemark(&[&accept[..], &["--yes"]].concat()).ok();

@@ -19,7 +19,7 @@ use super::reversals::reversal;
 use super::{Place, Up, chat, until};
 
 /// Files end at once, as it were.
-const ARCHIVE: &[(&str, &str)] = &[
+pub(super) const ARCHIVE: &[(&str, &str)] = &[
     ("TIDEMARK_ARCHIVE_LOCATION", "archive"),
     ("TIDEMARK_ARCHIVE_FILE_AGE_MAX", "1s"),
 ];
@@ -36,7 +36,7 @@ fn users() -> [String; 2] {
 }
 
 /// Waits until the archive holds so many records.
-fn until_archived(place: &Place, records: u64) {
+pub(super) fn until_archived(place: &Place, records: u64) {
     until("the archive holds every record", || {
         let parts = place.tidemark(&["audit", "status", "--json"]).lines();
         let held = parts.iter().map(|part| part["archive"]["records"].as_u64());

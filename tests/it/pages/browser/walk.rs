@@ -85,6 +85,7 @@ async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
                 ("votes", "/admin/governance"),
                 ("reject", &place),
                 ("audit", "/admin/audit"),
+                ("exports", "/admin/exports"),
                 ("search", "/admin/find?q=nobody"),
                 ("no-account", "/users/nobody"),
                 ("adjustments", "/admin/adjustments?kind=user&id=user-1"),
