@@ -26,7 +26,8 @@
 //! - **cached tokens**: LiteLLM counts them inside `prompt_tokens` for every vendor, unless
 //!   configured.
 //! - **background responses and batches** are counted when LiteLLM has fetched their usage; a
-//!   client's own polls are not.
+//!   client's own polls are not, except that of a batch with its usage, which does not say who
+//!   fetched it.
 
 use std::borrow::Cow;
 
