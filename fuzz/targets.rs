@@ -364,7 +364,7 @@ pub fn sign_in_message(data: &[u8]) {
         assert_eq!(address.to_string().parse(), Ok(address));
     }
     if let Ok(signature) = signature.parse::<MessageSignature>() {
-        drop(signature.signer(message));
+        let _signer = signature.signer(message);
     }
 }
 
