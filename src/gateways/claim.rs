@@ -72,7 +72,7 @@ impl Claim<'_> {
 
     /// The same request, answered by the gateway's own cache: nobody served it, so no provider
     /// earns, and nothing was used.
-    pub fn from_cache(self) -> Self {
+    pub fn answered_from_cache(self) -> Self {
         Claim {
             provider: Ok(None),
             tokens: Ok(Tokens::OF_CACHE_HIT),

@@ -287,7 +287,7 @@ impl<'a> Payload<'_, 'a> {
             is_failure_unattributed: is_guessed && has_failed,
         };
         match is_cache_hit {
-            true => claim.from_cache(),
+            true => claim.answered_from_cache(),
             false => claim,
         }
     }

@@ -165,7 +165,7 @@ impl<'a> Span<'a> {
             ..claim
         };
         match litellm::is_cache_hit(&self.attributes) {
-            true => claim.from_cache(),
+            true => claim.answered_from_cache(),
             false => claim,
         }
     }
