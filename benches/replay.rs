@@ -17,6 +17,7 @@ use tidemark::archive::{
 };
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::event::Service;
+use tidemark::domain::ids::AccountKind;
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition};
 use tidemark::domain::rating::{Used, rate_used};
 use tidemark::domain::rules::{Network, RuleBook, RuleChange, RulesDocument, TokenCounts};
@@ -134,14 +135,20 @@ fn write(directory: &std::path::Path, rows: usize, book: &mut RuleBook) -> u64 {
                     target_ms: amounts.target_ms,
                     trial_points: None,
                     user_referrer_1: referrer.as_deref(),
+                    user_referrer_1_kind: referrer.as_ref().map(|_| AccountKind::User),
                     user_referrer_2: None,
+                    user_referrer_2_kind: None,
                     user_referrer_3: None,
+                    user_referrer_3_kind: None,
                     user_referral_1: referrer.as_ref().map_or(Points::ZERO, |_| share),
                     user_referral_2: Points::ZERO,
                     user_referral_3: Points::ZERO,
                     provider_referrer_1: None,
+                    provider_referrer_1_kind: None,
                     provider_referrer_2: None,
+                    provider_referrer_2_kind: None,
                     provider_referrer_3: None,
+                    provider_referrer_3_kind: None,
                     provider_referral_1: Points::ZERO,
                     provider_referral_2: Points::ZERO,
                     provider_referral_3: Points::ZERO,

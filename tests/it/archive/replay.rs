@@ -98,12 +98,19 @@ pub struct Seed {
     user: u32,
     provider: Option<u32>,
     referrers: [usize; 2],
+    /// Of what kind they are: those of the user, and those of the provider.
+    referrer_kinds: [[AccountKind; 3]; 2],
     hour: i64,
     is_late: bool,
     control: u64,
     counts: [Option<u64>; 7],
     /// Which of the counts, the model and the provider the first report had, if this completes it.
     first_had: [bool; 9],
+}
+
+fn referrer_kinds() -> impl Strategy<Value = [AccountKind; 3]> {
+    let kind = || select(&AccountKind::ALL[..]);
+    [kind(), kind(), kind()]
 }
 
 fn seed() -> impl Strategy<Value = Seed> {
@@ -119,6 +126,7 @@ fn seed() -> impl Strategy<Value = Seed> {
         ),
         (
             [0..4_usize, 0..4],
+            [referrer_kinds(), referrer_kinds()],
             0..30 * 24_i64,
             any::<bool>(),
             1..12_u64,
@@ -137,7 +145,7 @@ fn seed() -> impl Strategy<Value = Seed> {
         .prop_map(
             |(
                 (kind, service, model, status, user, provider),
-                (referrers, hour, is_late, control, counts, first_had),
+                (referrers, referrer_kinds, hour, is_late, control, counts, first_had),
             )| Seed {
                 kind,
                 service,
@@ -146,6 +154,7 @@ fn seed() -> impl Strategy<Value = Seed> {
                 user,
                 provider,
                 referrers,
+                referrer_kinds,
                 hour,
                 is_late,
                 control,
@@ -266,6 +275,10 @@ fn push(rows: &mut Rows, seed: &Seed, posted: &Posted, rules: &Rules, place: u64
     let detection = rules.detect_for(service, event.model.as_deref(), Semantics::NOW);
     let referrer = |count: usize, level: usize| (level < count).then(|| REFERRERS[level]);
     let (of_user, of_provider) = (seed.referrers[0], seed.provider_referrers());
+    let kind = |of: usize, level: usize| {
+        let count = [of_user, of_provider][of];
+        (level < count).then(|| seed.referrer_kinds[of][level])
+    };
     rows.push(&ArchivedRequest {
         kind: seed.kind,
         source: "s",
@@ -307,14 +320,20 @@ fn push(rows: &mut Rows, seed: &Seed, posted: &Posted, rules: &Rules, place: u64
         target_ms: 0,
         trial_points: None,
         user_referrer_1: referrer(of_user, 0),
+        user_referrer_1_kind: kind(0, 0),
         user_referrer_2: referrer(of_user, 1),
+        user_referrer_2_kind: kind(0, 1),
         user_referrer_3: referrer(of_user, 2),
+        user_referrer_3_kind: kind(0, 2),
         user_referral_1: posted.user_referrals[0],
         user_referral_2: posted.user_referrals[1],
         user_referral_3: posted.user_referrals[2],
         provider_referrer_1: referrer(of_provider, 0),
+        provider_referrer_1_kind: kind(1, 0),
         provider_referrer_2: referrer(of_provider, 1),
+        provider_referrer_2_kind: kind(1, 1),
         provider_referrer_3: referrer(of_provider, 2),
+        provider_referrer_3_kind: kind(1, 2),
         provider_referral_1: posted.provider_referrals[0],
         provider_referral_2: posted.provider_referrals[1],
         provider_referral_3: posted.provider_referrals[2],
@@ -618,11 +637,13 @@ fn expected(seeds: &[Seed]) -> Expected {
         for (level, id) in REFERRERS.iter().enumerate() {
             if level < seed.referrers[0] {
                 let points = posted.user_referrals[level];
-                add(AccountKind::User, (*id).to_owned(), points, zero, zero);
+                let kind = seed.referrer_kinds[0][level];
+                add(kind, (*id).to_owned(), points, zero, zero);
             }
             if level < seed.provider_referrers() {
                 let points = posted.provider_referrals[level];
-                add(AccountKind::Provider, (*id).to_owned(), points, zero, zero);
+                let kind = seed.referrer_kinds[1][level];
+                add(kind, (*id).to_owned(), points, zero, zero);
             }
         }
     }
@@ -657,14 +678,15 @@ fn posted_sums(seeds: &[Seed]) -> BTreeMap<(AccountKind, String), Points> {
         for (level, id) in REFERRERS.iter().enumerate() {
             if level < seed.referrers[0] {
                 add(
-                    AccountKind::User,
+                    seed.referrer_kinds[0][level],
                     (*id).to_owned(),
                     posted.user_referrals[level],
                 );
             }
             if level < seed.provider_referrers() {
                 let points = posted.provider_referrals[level];
-                add(AccountKind::Provider, (*id).to_owned(), points);
+                let kind = seed.referrer_kinds[1][level];
+                add(kind, (*id).to_owned(), points);
             }
         }
     }
@@ -680,6 +702,7 @@ pub fn example(user: u32) -> Seed {
         user,
         provider: Some(1),
         referrers: [0, 0],
+        referrer_kinds: [[AccountKind::User; 3], [AccountKind::Provider; 3]],
         hour: 1,
         is_late: false,
         control: 1,

@@ -6,6 +6,7 @@ use std::process::Command;
 use tidemark::archive::{ArchiveWriter, ArchivedRequest, FileName, Folder, RequestKind, Rows};
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::event::Service;
+use tidemark::domain::ids::AccountKind;
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition};
 use tidemark::domain::rules::Network;
 use tidemark::domain::semantics::Semantics;
@@ -251,14 +252,20 @@ fn archived(kind: RequestKind, id: &str) -> ArchivedRequest<'_> {
         target_ms: 2_000,
         trial_points: None,
         user_referrer_1: None,
+        user_referrer_1_kind: None,
         user_referrer_2: None,
+        user_referrer_2_kind: None,
         user_referrer_3: None,
+        user_referrer_3_kind: None,
         user_referral_1: Points::ZERO,
         user_referral_2: Points::ZERO,
         user_referral_3: Points::ZERO,
         provider_referrer_1: Some("vic"),
+        provider_referrer_1_kind: Some(AccountKind::Provider),
         provider_referrer_2: None,
+        provider_referrer_2_kind: None,
         provider_referrer_3: None,
+        provider_referrer_3_kind: None,
         provider_referral_1: Points(sign * 600_000),
         provider_referral_2: Points::ZERO,
         provider_referral_3: Points::ZERO,
