@@ -6,11 +6,12 @@
 #[expect(dead_code, reason = "what is archived has been rated")]
 mod load;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use rand::Rng;
 use tidemark::app::queries::verify::{ArchivedAccounts, Share};
-use tidemark::app::queries::{Forget, ReplayRequest, StoredArchive, replay};
+use tidemark::app::queries::{Forget, MonthCoverage, ReplayRequest, StoredArchive, replay};
 use tidemark::archive::{
     ArchiveFile, ArchiveStore, ArchiveWriter, ArchivedRequest, Column, Columns, FileName, Folder,
     RequestKind, Rows,
@@ -23,6 +24,7 @@ use tidemark::domain::rating::{Used, rate_used};
 use tidemark::domain::rules::{Network, RuleBook, RuleChange, RulesDocument, TokenCounts};
 use tidemark::domain::semantics::Semantics;
 use tidemark::domain::time::Month;
+use tidemark::store::audits::coverage::Coverage;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -191,6 +193,22 @@ fn write(directory: &std::path::Path, rows: usize, book: &mut RuleBook) -> u64 {
     written
 }
 
+/// What [`write`] writes.
+fn coverage(rows: u64) -> MonthCoverage {
+    let beginning = Coverage::beginning("bench", Epoch(0), Partition(0), Offset(0));
+    let coverage = Coverage {
+        to: Offset(rows),
+        rows_of_month: BTreeMap::from([(month(), rows)]),
+        ..beginning
+    };
+    MonthCoverage {
+        month: month(),
+        coverages: vec![coverage],
+        missing: None,
+        up_to: None,
+    }
+}
+
 fn main() {
     let rows = setting("REPLAY_BENCH_ROWS", ROWS);
     let directory = tempfile::tempdir().expect("a directory");
@@ -208,7 +226,8 @@ fn main() {
         ("under other prices", Some(other)),
     ] {
         let request = ReplayRequest {
-            month: month(),
+            coverage: coverage(rows),
+            partial: false,
             rules,
             memory_bytes: setting("REPLAY_BENCH_MEMORY", 1_024) << 20,
             top: 10,

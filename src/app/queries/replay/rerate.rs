@@ -31,6 +31,7 @@ pub(super) const RATED: Columns = Columns::of(&[
     Column::audio_ms,
     Column::image_count,
     Column::time,
+    Column::offset,
     Column::control,
     Column::semantics,
     Column::month,

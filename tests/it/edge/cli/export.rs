@@ -12,6 +12,7 @@ use tidemark::domain::rules::Network;
 use tidemark::domain::semantics::Semantics;
 use tidemark::domain::tier::Tier;
 use tidemark::domain::time::Millis;
+use tidemark::store::audits::coverage::Coverage;
 
 use super::{Place, chat};
 
@@ -306,6 +307,19 @@ fn write_archive(place: &Place, requests: &[ArchivedRequest<'_>]) {
     let path = place.path("archive").join(name.path_in(folder));
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, writer.finish().unwrap()).unwrap();
+    let rows = requests.len() as u64;
+    let coverage = Coverage {
+        to: name.to,
+        chunk: Some(Chunk(1)),
+        is_from_start: true,
+        rows,
+        rows_of_month: [(folder.month, rows)].into(),
+        ..Coverage::beginning("t", name.epoch, name.source, Offset(0))
+    };
+    let said = place.path("archive").join("_coverage");
+    std::fs::create_dir_all(&said).unwrap();
+    let said = said.join("e0000000000-p00000-00000000000000000000.json");
+    std::fs::write(said, serde_json::to_vec(&coverage).unwrap()).unwrap();
 }
 
 #[test]
