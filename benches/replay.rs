@@ -6,22 +6,25 @@
 #[expect(dead_code, reason = "what is archived has been rated")]
 mod load;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use rand::Rng;
 use tidemark::app::queries::verify::{ArchivedAccounts, Share};
-use tidemark::app::queries::{Forget, ReplayRequest, StoredArchive, replay};
+use tidemark::app::queries::{Forget, MonthCoverage, ReplayRequest, StoredArchive, replay};
 use tidemark::archive::{
     ArchiveFile, ArchiveStore, ArchiveWriter, ArchivedRequest, Column, Columns, FileName, Folder,
     RequestKind, Rows,
 };
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::event::Service;
+use tidemark::domain::ids::AccountKind;
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition};
 use tidemark::domain::rating::{Used, rate_used};
 use tidemark::domain::rules::{Network, RuleBook, RuleChange, RulesDocument, TokenCounts};
 use tidemark::domain::semantics::Semantics;
 use tidemark::domain::time::Month;
+use tidemark::store::audits::coverage::Coverage;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -134,14 +137,20 @@ fn write(directory: &std::path::Path, rows: usize, book: &mut RuleBook) -> u64 {
                     target_ms: amounts.target_ms,
                     trial_points: None,
                     user_referrer_1: referrer.as_deref(),
+                    user_referrer_1_kind: referrer.as_ref().map(|_| AccountKind::User),
                     user_referrer_2: None,
+                    user_referrer_2_kind: None,
                     user_referrer_3: None,
+                    user_referrer_3_kind: None,
                     user_referral_1: referrer.as_ref().map_or(Points::ZERO, |_| share),
                     user_referral_2: Points::ZERO,
                     user_referral_3: Points::ZERO,
                     provider_referrer_1: None,
+                    provider_referrer_1_kind: None,
                     provider_referrer_2: None,
+                    provider_referrer_2_kind: None,
                     provider_referrer_3: None,
+                    provider_referrer_3_kind: None,
                     provider_referral_1: Points::ZERO,
                     provider_referral_2: Points::ZERO,
                     provider_referral_3: Points::ZERO,
@@ -184,6 +193,22 @@ fn write(directory: &std::path::Path, rows: usize, book: &mut RuleBook) -> u64 {
     written
 }
 
+/// What [`write`] writes.
+fn coverage(rows: u64) -> MonthCoverage {
+    let beginning = Coverage::beginning("bench", Epoch(0), Partition(0), Offset(0));
+    let coverage = Coverage {
+        to: Offset(rows),
+        rows_of_month: BTreeMap::from([(month(), rows)]),
+        ..beginning
+    };
+    MonthCoverage {
+        month: month(),
+        coverages: vec![coverage],
+        missing: None,
+        up_to: None,
+    }
+}
+
 fn main() {
     let rows = setting("REPLAY_BENCH_ROWS", ROWS);
     let directory = tempfile::tempdir().expect("a directory");
@@ -201,7 +226,8 @@ fn main() {
         ("under other prices", Some(other)),
     ] {
         let request = ReplayRequest {
-            month: month(),
+            coverage: coverage(rows),
+            partial: false,
             rules,
             memory_bytes: setting("REPLAY_BENCH_MEMORY", 1_024) << 20,
             top: 10,

@@ -4,6 +4,7 @@
 use super::batch::ReadColumn;
 use crate::domain::amount::{Money, Points};
 use crate::domain::event::Service;
+use crate::domain::ids::AccountKind;
 use crate::domain::position::{Chunk, Control, Epoch, Offset, Partition};
 use crate::domain::tier::Tier;
 use crate::domain::time::{Day, Millis, Month};
@@ -233,6 +234,7 @@ macro_rules! word {
 }
 pub(super) use word;
 word!(Tier, Tier::TidePool);
+word!(AccountKind, AccountKind::User);
 
 /// A field that is a number.
 macro_rules! number {

@@ -41,20 +41,40 @@ impl<'a> ArchivedRequest<'a> {
     }
 
     /// Who referred the user, nearest first, and the points posted to each.
-    pub const fn user_referrals(&self) -> [(Option<&'a str>, Points); LEVELS] {
+    pub fn user_referrals(&self) -> [(Option<AccountRef<'a>>, Points); LEVELS] {
+        let of = |id: Option<&'a str>, kind| referrer(id, kind, AccountKind::User);
         [
-            (self.user_referrer_1, self.user_referral_1),
-            (self.user_referrer_2, self.user_referral_2),
-            (self.user_referrer_3, self.user_referral_3),
+            (
+                of(self.user_referrer_1, self.user_referrer_1_kind),
+                self.user_referral_1,
+            ),
+            (
+                of(self.user_referrer_2, self.user_referrer_2_kind),
+                self.user_referral_2,
+            ),
+            (
+                of(self.user_referrer_3, self.user_referrer_3_kind),
+                self.user_referral_3,
+            ),
         ]
     }
 
     /// Who referred the provider, nearest first, and the points posted to each.
-    pub const fn provider_referrals(&self) -> [(Option<&'a str>, Points); LEVELS] {
+    pub fn provider_referrals(&self) -> [(Option<AccountRef<'a>>, Points); LEVELS] {
+        let of = |id: Option<&'a str>, kind| referrer(id, kind, AccountKind::Provider);
         [
-            (self.provider_referrer_1, self.provider_referral_1),
-            (self.provider_referrer_2, self.provider_referral_2),
-            (self.provider_referrer_3, self.provider_referral_3),
+            (
+                of(self.provider_referrer_1, self.provider_referrer_1_kind),
+                self.provider_referral_1,
+            ),
+            (
+                of(self.provider_referrer_2, self.provider_referrer_2_kind),
+                self.provider_referral_2,
+            ),
+            (
+                of(self.provider_referrer_3, self.provider_referrer_3_kind),
+                self.provider_referral_3,
+            ),
         ]
     }
 
@@ -69,11 +89,11 @@ impl<'a> ArchivedRequest<'a> {
                 self.provider_is_new,
                 &mut add,
             );
-            self.add_referrals(AccountKind::Provider, self.provider_referrals(), &mut add);
+            self.add_referrals(self.provider_referrals(), &mut add);
         }
         let user = AccountRef::user(self.user);
         self.add_cells(user, self.user_points, false, &mut add);
-        self.add_referrals(AccountKind::User, self.user_referrals(), &mut add);
+        self.add_referrals(self.user_referrals(), &mut add);
         if self.charge() != Charge::default() {
             add(user, Posted::Charge(self.month, self.charge()));
         }
@@ -141,18 +161,27 @@ impl<'a> ArchivedRequest<'a> {
 
     fn add_referrals(
         &self,
-        kind: AccountKind,
-        referrals: [(Option<&'a str>, Points); LEVELS],
+        referrals: [(Option<AccountRef<'a>>, Points); LEVELS],
         add: &mut impl FnMut(AccountRef<'a>, Posted),
     ) {
         let slot = self.slot();
         for (level, (referrer, points)) in referrals.into_iter().enumerate() {
-            if let Some(id) = referrer
+            if let Some(referrer) = referrer
                 && points != Points::ZERO
             {
                 let brought = Cascade::at(level, points);
-                add(AccountRef { kind, id }, Posted::Referral(slot, brought));
+                add(referrer, Posted::Referral(slot, brought));
             }
         }
     }
+}
+
+/// A referrer of a row. Older versions wrote no kind; it is taken to be that of whom it referred.
+fn referrer(
+    id: Option<&str>,
+    kind: Option<AccountKind>,
+    of_referee: AccountKind,
+) -> Option<AccountRef<'_>> {
+    let kind = kind.unwrap_or(of_referee);
+    id.map(|id| AccountRef { kind, id })
 }

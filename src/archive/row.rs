@@ -5,6 +5,7 @@ use super::column::{ColumnSpec, Field, Gathered, Packing, Shape, Text, TextBuffe
 use super::error::ArchiveError;
 use crate::domain::amount::{Money, Points};
 use crate::domain::event::Service;
+use crate::domain::ids::AccountKind;
 use crate::domain::position::{Chunk, Control, Epoch, Offset, Partition};
 use crate::domain::tier::Tier;
 use crate::domain::time::{Day, Millis, Month};
@@ -241,10 +242,16 @@ archived_request! {
     trial_points, "trial_points": Option<Points>, Dictionary;
     /// Who referred the user.
     user_referrer_1, "user_referrer_1": Option<Text>, Dictionary;
+    /// The kind of `user_referrer_1`: `user` or `provider`.
+    user_referrer_1_kind, "user_referrer_1_kind": Option<AccountKind>, Dictionary;
     /// Who referred that one.
     user_referrer_2, "user_referrer_2": Option<Text>, Dictionary;
+    /// The kind of `user_referrer_2`: `user` or `provider`.
+    user_referrer_2_kind, "user_referrer_2_kind": Option<AccountKind>, Dictionary;
     /// Who referred that one.
     user_referrer_3, "user_referrer_3": Option<Text>, Dictionary;
+    /// The kind of `user_referrer_3`: `user` or `provider`.
+    user_referrer_3_kind, "user_referrer_3_kind": Option<AccountKind>, Dictionary;
     /// Points posted to `user_referrer_1`.
     user_referral_1, "user_referral_points_1": Points, Dictionary;
     /// Points posted to `user_referrer_2`.
@@ -253,10 +260,16 @@ archived_request! {
     user_referral_3, "user_referral_points_3": Points, Dictionary;
     /// Who referred the provider.
     provider_referrer_1, "provider_referrer_1": Option<Text>, Dictionary;
+    /// The kind of `provider_referrer_1`: `user` or `provider`.
+    provider_referrer_1_kind, "provider_referrer_1_kind": Option<AccountKind>, Dictionary;
     /// Who referred that one.
     provider_referrer_2, "provider_referrer_2": Option<Text>, Dictionary;
+    /// The kind of `provider_referrer_2`: `user` or `provider`.
+    provider_referrer_2_kind, "provider_referrer_2_kind": Option<AccountKind>, Dictionary;
     /// Who referred that one.
     provider_referrer_3, "provider_referrer_3": Option<Text>, Dictionary;
+    /// The kind of `provider_referrer_3`: `user` or `provider`.
+    provider_referrer_3_kind, "provider_referrer_3_kind": Option<AccountKind>, Dictionary;
     /// Points posted to `provider_referrer_1`.
     provider_referral_1, "provider_referral_points_1": Points, Dictionary;
     /// Points posted to `provider_referrer_2`.
@@ -334,14 +347,20 @@ impl Columns {
         Column::target_ms,
         Column::trial_points,
         Column::user_referrer_1,
+        Column::user_referrer_1_kind,
         Column::user_referrer_2,
+        Column::user_referrer_2_kind,
         Column::user_referrer_3,
+        Column::user_referrer_3_kind,
         Column::user_referral_1,
         Column::user_referral_2,
         Column::user_referral_3,
         Column::provider_referrer_1,
+        Column::provider_referrer_1_kind,
         Column::provider_referrer_2,
+        Column::provider_referrer_2_kind,
         Column::provider_referrer_3,
+        Column::provider_referrer_3_kind,
         Column::provider_referral_1,
         Column::provider_referral_2,
         Column::provider_referral_3,

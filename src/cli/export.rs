@@ -11,6 +11,7 @@ use super::output_file::OutputFile;
 use super::progress;
 use super::session::Session;
 use crate::app::queries::{Export, ExportRequest, ExportWhat, StoredArchive};
+use crate::domain::time::{Millis, Month};
 use crate::ops::config::Config;
 
 /// Runs `tidemark export`.
@@ -21,6 +22,7 @@ pub async fn run(session: &Session, config: &Config, args: &ExportArgs) -> Done 
         format: args.format,
         exact_text: args.exact_text,
         issuer: args.issuer.clone(),
+        partial: args.partial,
     };
     let archive = match args.what {
         ExportWhat::Requests => Some(engine::archive_to_read(config, args.archive.as_ref()).await?),
@@ -39,6 +41,7 @@ pub async fn run(session: &Session, config: &Config, args: &ExportArgs) -> Done 
         });
     }
     file.finish()?;
+    say_what_is_missing(args.month, export.missing(), export.up_to());
     if !export.is_final() {
         eprintln!(
             "tidemark: {} is not final, so the numbers in this file can still change",
@@ -46,6 +49,16 @@ pub async fn run(session: &Session, config: &Config, args: &ExportArgs) -> Done 
         );
     }
     Ok(())
+}
+
+/// Says on stderr what the archive lacks of a month.
+pub(super) fn say_what_is_missing(month: Month, missing: Option<&str>, up_to: Option<Millis>) {
+    if let Some(why) = missing {
+        eprintln!("tidemark: requests of {month} are missing in the archive: {why}");
+    }
+    if let Some(up_to) = up_to {
+        eprintln!("tidemark: the archive holds requests of {month} up to {up_to}, and goes on");
+    }
 }
 
 async fn write(export: &mut Export, file: &mut OutputFile) -> Done {

@@ -7,9 +7,11 @@ use tokio::runtime::Handle;
 
 use super::args::ReplayArgs;
 use super::engine;
+use super::export::say_what_is_missing;
 use super::output::{Done, Failure, Out, all_faults, counted};
 use super::output_file::OutputFile;
 use super::session::Session;
+use crate::app::CommandError;
 use crate::app::queries::{
     AccountChange, ChangedAccount, ChangesFile, EachAccount, ExportFormat, Forget, Pair,
     ReplayError, ReplayReport, ReplayRequest, StoredArchive, replay,
@@ -28,16 +30,18 @@ pub async fn run(session: &Session, config: &Config, args: &ReplayArgs) -> Done 
     let is_check = rules.is_none();
     let queries = Arc::new(session.queries());
     let book = queries.rule_book().await?;
+    let archive = engine::archive_to_read(config, args.archive.as_ref()).await?;
+    let archive = StoredArchive::new(archive, Handle::current());
+    let coverage = queries.month_coverage(&archive, args.month, session.now());
     let request = ReplayRequest {
-        month: args.month,
+        coverage: coverage.await.map_err(CommandError::from)?,
+        partial: args.partial,
         rules,
         memory_bytes: args.memory as usize * 1024 * 1024,
         top: args.top,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         records_max: None,
     };
-    let archive = engine::archive_to_read(config, args.archive.as_ref()).await?;
-    let archive = StoredArchive::new(archive, Handle::current());
     let accounts = match &args.output {
         None => None,
         Some(path) => Some(AccountsFile::create(path, args.exact_text, args.month)?),
@@ -51,6 +55,7 @@ pub async fn run(session: &Session, config: &Config, args: &ReplayArgs) -> Done 
         false => show(&mut out, &report)?,
     }
     out.finish()?;
+    say_what_is_missing(args.month, report.missing.as_deref(), report.up_to);
     match is_check && report.rows.changed > 0 {
         true => Err(Failure::failed(format!(
             "replay_differs: under the rules that there were, {} come to something other than was \
@@ -78,7 +83,7 @@ fn work(
         return replay(archive, book, request, &mut Forget).map_err(failure);
     };
     let report = replay(archive, book, request, &mut accounts).map_err(failure)?;
-    accounts.finish()?;
+    accounts.finish(report.missing.is_some())?;
     Ok(report)
 }
 
@@ -86,6 +91,7 @@ fn failure(error: ReplayError) -> Failure {
     match error {
         ReplayError::Rules(faults) => all_faults(&faults),
         ReplayError::Query(error) => error.into(),
+        ReplayError::Incomplete(error) => Failure::refused(error),
         error => Failure::failed(error),
     }
 }
@@ -117,8 +123,8 @@ impl AccountsFile {
         })
     }
 
-    fn finish(mut self) -> Done {
-        let rest = self.changes.end().map_err(Failure::failed)?;
+    fn finish(mut self, is_partial: bool) -> Done {
+        let rest = self.changes.end(is_partial).map_err(Failure::failed)?;
         self.file.write(&rest)?;
         self.file.finish()
     }

@@ -33,6 +33,12 @@ impl AccountKind {
             AccountKind::Provider => "provider",
         }
     }
+
+    /// The one of that word.
+    pub fn named(word: &str) -> Option<AccountKind> {
+        let mut kinds = AccountKind::ALL.into_iter();
+        kinds.find(|kind| kind.as_str() == word)
+    }
 }
 
 impl fmt::Display for AccountKind {
@@ -44,11 +50,7 @@ impl fmt::Display for AccountKind {
 impl FromStr for AccountKind {
     type Err = IdError;
     fn from_str(text: &str) -> Result<AccountKind, IdError> {
-        match text {
-            "user" => Ok(AccountKind::User),
-            "provider" => Ok(AccountKind::Provider),
-            other => Err(IdError::Kind(other.to_owned())),
-        }
+        AccountKind::named(text).ok_or_else(|| IdError::Kind(text.to_owned()))
     }
 }
 

@@ -46,6 +46,8 @@ const PUBLIC_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// Files of closed months are handed to the connection in pieces of this size, as copies: what a
 /// client does not take then keeps no larger piece in memory.
 const FRAME_BYTES: usize = 64 * 1024;
+/// Whether requests of the month are known to be missing.
+const PARTIAL: HeaderName = HeaderName::from_static("x-tidemark-partial");
 /// Whether the month is final.
 const FINAL: HeaderName = HeaderName::from_static("x-tidemark-final");
 
@@ -65,6 +67,7 @@ pub(super) async fn download(
         ),
         (header::CONTENT_DISPOSITION, disposition),
         (FINAL, export.is_final().to_string()),
+        (PARTIAL, export.missing().is_some().to_string()),
     ];
     Ok((headers, begin(service, export, room)).into_response())
 }

@@ -85,9 +85,9 @@ pub use rejects::{
     RejectPlace, RejectState, SentTo,
 };
 pub use replay::{
-    AccountChange, ArchivePath, ChangedAccount, EachAccount, Forget, OverlappingFiles, Pair,
-    ReplayError, ReplayReport, ReplayRequest, ReplayTotals, RowCounts, StoredArchive, Worth,
-    replay,
+    AccountChange, ArchivePath, ChangedAccount, CoverageError, EachAccount, Forget,
+    IncompleteArchive, MonthCoverage, OverlappingFiles, Pair, ReplayError, ReplayReport,
+    ReplayRequest, ReplayTotals, RowCounts, StoredArchive, Worth, replay,
 };
 pub use rules::{
     Price, PriceVersion, Pricing, RuleList, RuleVersion, Version, in_force_at, is_mainnet_of,

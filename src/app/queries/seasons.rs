@@ -17,7 +17,7 @@ use super::{Queries, QueryError, as_text};
 use crate::archive::{ArchiveError, ArchiveFile, ArchivedRequest, Column, Columns};
 use crate::domain::amount::Points;
 use crate::domain::event::AHEAD_MS_MAX;
-use crate::domain::ids::AccountKind;
+use crate::domain::ids::AccountRef;
 use crate::domain::rules::SeasonSpan;
 use crate::domain::time::{MONTH_OPEN_MS, Millis, Month};
 use crate::store::audits::coverage::{Coverage, Gap};
@@ -40,14 +40,20 @@ const READ: Columns = Columns::of(&[
     Column::user_points,
     Column::provider_points,
     Column::user_referrer_1,
+    Column::user_referrer_1_kind,
     Column::user_referrer_2,
+    Column::user_referrer_2_kind,
     Column::user_referrer_3,
+    Column::user_referrer_3_kind,
     Column::user_referral_1,
     Column::user_referral_2,
     Column::user_referral_3,
     Column::provider_referrer_1,
+    Column::provider_referrer_1_kind,
     Column::provider_referrer_2,
+    Column::provider_referrer_2_kind,
     Column::provider_referrer_3,
+    Column::provider_referrer_3_kind,
     Column::provider_referral_1,
     Column::provider_referral_2,
     Column::provider_referral_3,
@@ -413,23 +419,19 @@ impl Sums<'_> {
             return;
         }
         self.rows += 1;
-        self.credit(AccountKind::User, row.user, row.user_points);
+        self.credit(AccountRef::user(row.user), row.user_points);
         if let Some(provider) = row.provider {
-            self.credit(AccountKind::Provider, provider, row.provider_points);
+            self.credit(AccountRef::provider(provider), row.provider_points);
         }
-        for (kind, referrals) in [
-            (AccountKind::User, row.user_referrals()),
-            (AccountKind::Provider, row.provider_referrals()),
-        ] {
-            for (referrer, points) in referrals {
-                if let Some(id) = referrer {
-                    self.credit(kind, id, points);
-                }
+        let referrals = row.user_referrals().into_iter();
+        for (referrer, points) in referrals.chain(row.provider_referrals()) {
+            if let Some(referrer) = referrer {
+                self.credit(referrer, points);
             }
         }
     }
 
-    fn credit(&mut self, kind: AccountKind, id: &str, points: Points) {
+    fn credit(&mut self, AccountRef { kind, id }: AccountRef<'_>, points: Points) {
         if points == Points::ZERO || xxh3_64(id.as_bytes()) % self.passes != self.part {
             return;
         }

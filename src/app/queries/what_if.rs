@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::replay::{Forget, ReplayError, ReplayReport, ReplayRequest, StoredArchive, replay};
+use super::replay::{
+    CoverageError, Forget, ReplayError, ReplayReport, ReplayRequest, StoredArchive, replay,
+};
 use super::{Queries, QueryError};
 use crate::domain::amount::Money;
 use crate::domain::event::Service;
@@ -77,7 +79,7 @@ impl Queries {
             && let Ok(document) = RulesDocument::of_value(change.key, change.value)
         {
             for month in [Month(this.0 - 1), this] {
-                let report = self.replay_in_part(archive, &document, month).await?;
+                let report = self.replay_in_part(archive, &document, month, now).await?;
                 if let Some(report) = report {
                     return Ok(WhatIf::Month(Box::new(report)));
                 }
@@ -93,10 +95,21 @@ impl Queries {
         archive: &Arc<StoredArchive>,
         document: &RulesDocument,
         month: Month,
+        now: Millis,
     ) -> Result<Option<ReplayReport>, QueryError> {
         let book = self.rule_book().await?;
+        let coverage = match self.month_coverage(archive, month, now).await {
+            Ok(coverage) => coverage,
+            Err(CoverageError::Query(error)) => return Err(error),
+            Err(error) => {
+                warn_unread(month, &error.to_string());
+                return Ok(None);
+            }
+        };
         let request = ReplayRequest {
-            month,
+            coverage,
+            // A preview looks at some of the requests anyway, and says so.
+            partial: true,
             rules: Some(document.clone()),
             memory_bytes: ACCOUNTS_BYTES,
             top: TOP,

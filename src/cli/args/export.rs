@@ -54,6 +54,9 @@ pub struct ExportArgs {
     /// Who issues the invoices; FOCUS files name it.
     #[arg(long, value_name = "NAME", default_value = ISSUER_DEFAULT)]
     pub issuer: String,
+    /// Export requests even if the archive lacks some of them; the last line says so.
+    #[arg(long)]
+    pub partial: bool,
 }
 
 /// `replay`.
@@ -84,6 +87,9 @@ pub struct ReplayArgs {
     /// times.
     #[arg(long, value_name = "MIB", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..))]
     pub memory: u32,
+    /// Replay the month even if the archive lacks some of its requests.
+    #[arg(long)]
+    pub partial: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

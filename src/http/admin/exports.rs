@@ -28,6 +28,9 @@ pub(super) struct ExportQuery {
     /// Who issues the invoices; FOCUS files name it. `tidemark` by default.
     #[param(example = "Example Inference Inc.")]
     issuer: Option<String>,
+    /// Export requests even if the archive lacks some of them. The header `x-tidemark-partial`, the
+    /// file name and the last line say so.
+    partial: Option<bool>,
 }
 
 /// What the path names.
@@ -72,7 +75,8 @@ where
             (String = "text/csv"),
             (Vec<u8> = "application/vnd.apache.parquet"),
         )),
-        (status = 409, description = "`no_rules`: no rules have been published yet.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`no_rules`: no rules have been published yet. `archive_incomplete`: the archive does not hold all requests \
+            of the month; `partial=true` exports those that it holds.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`not_in_focus`: only statements and requests are charges. `no_archive`: requests are exported from the archive, \
             and none is configured. `invalid_issuer`: it is empty, too long or has control \
             characters. `month_in_the_future`: it has not begun.", body = Problem, content_type = "application/problem+json"),
@@ -91,6 +95,7 @@ pub(super) async fn file(
         format: query.format.unwrap_or(ExportFormat::Csv),
         exact_text: query.exact_text.unwrap_or(false),
         issuer: query.issuer.unwrap_or_else(|| ISSUER_DEFAULT.to_owned()),
+        partial: query.partial.unwrap_or(false),
     };
     download(&service, request).await
 }

@@ -249,14 +249,20 @@ impl ArchivedChunk {
             target_ms: 0,
             trial_points: None,
             user_referrer_1: None,
+            user_referrer_1_kind: None,
             user_referrer_2: None,
+            user_referrer_2_kind: None,
             user_referrer_3: None,
+            user_referrer_3_kind: None,
             user_referral_1: Points::ZERO,
             user_referral_2: Points::ZERO,
             user_referral_3: Points::ZERO,
             provider_referrer_1: None,
+            provider_referrer_1_kind: None,
             provider_referrer_2: None,
+            provider_referrer_2_kind: None,
             provider_referrer_3: None,
+            provider_referrer_3_kind: None,
             provider_referral_1: Points::ZERO,
             provider_referral_2: Points::ZERO,
             provider_referral_3: Points::ZERO,
@@ -295,8 +301,10 @@ impl Change {
     ) -> Referrals<'a> {
         let of = |party: Option<Party<'a>>, change| {
             let changes = referral_changes(party.and_then(|party| party.chain), change, cascade);
-            let id = |(account, points): (AccountRef<'a>, Points)| (Some(account.id), points);
-            changes.map(|change| change.map_or((None, Points::ZERO), id))
+            changes.map(|change| match change {
+                Some((referrer, points)) => (Some(referrer), points),
+                None => (None, Points::ZERO),
+            })
         };
         Referrals {
             user: of(Some(user), self.user),
@@ -314,21 +322,30 @@ fn with_charge<'a>(row: ArchivedRequest<'a>, charge: Charge) -> ArchivedRequest<
 }
 
 fn with_referrals<'a>(row: ArchivedRequest<'a>, referrals: &Referrals<'a>) -> ArchivedRequest<'a> {
-    let [first, second, third] = referrals.user;
+    let id = |(referrer, _): &(Option<AccountRef<'a>>, Points)| referrer.map(|account| account.id);
+    let kind =
+        |(referrer, _): &(Option<AccountRef<'_>>, Points)| referrer.map(|account| account.kind);
+    let [first, second, third] = &referrals.user;
     let row = ArchivedRequest {
-        user_referrer_1: first.0,
-        user_referrer_2: second.0,
-        user_referrer_3: third.0,
+        user_referrer_1: id(first),
+        user_referrer_1_kind: kind(first),
+        user_referrer_2: id(second),
+        user_referrer_2_kind: kind(second),
+        user_referrer_3: id(third),
+        user_referrer_3_kind: kind(third),
         user_referral_1: first.1,
         user_referral_2: second.1,
         user_referral_3: third.1,
         ..row
     };
-    let [first, second, third] = referrals.provider;
+    let [first, second, third] = &referrals.provider;
     ArchivedRequest {
-        provider_referrer_1: first.0,
-        provider_referrer_2: second.0,
-        provider_referrer_3: third.0,
+        provider_referrer_1: id(first),
+        provider_referrer_1_kind: kind(first),
+        provider_referrer_2: id(second),
+        provider_referrer_2_kind: kind(second),
+        provider_referrer_3: id(third),
+        provider_referrer_3_kind: kind(third),
         provider_referral_1: first.1,
         provider_referral_2: second.1,
         provider_referral_3: third.1,

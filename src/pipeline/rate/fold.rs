@@ -40,7 +40,7 @@ pub struct Rated {
 }
 
 /// Who referred an account, nearest first, and the points that each gets.
-type ReferralPoints<'a> = [(Option<&'a str>, Points); LEVELS];
+type ReferralPoints<'a> = [(Option<AccountRef<'a>>, Points); LEVELS];
 
 /// Who referred the accounts of an event, and what each gets.
 #[derive(Clone, Copy, Debug)]
@@ -284,8 +284,8 @@ impl Fold {
                 if referrer == NOBODY {
                     break;
                 }
-                let id = self.room.accounts.get(referrer).id;
-                referrals[level] = (Some(id), points.times(cascade[level]));
+                let account = self.room.accounts.get(referrer);
+                referrals[level] = (Some(account), points.times(cascade[level]));
             }
             referrals
         };

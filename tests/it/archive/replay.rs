@@ -10,8 +10,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tidemark::app::queries::{
-    AccountChange, EachAccount, ReplayError, ReplayReport, ReplayRequest, StoredArchive, replay,
-    season_boards,
+    AccountChange, EachAccount, MonthCoverage, ReplayError, ReplayReport, ReplayRequest,
+    StoredArchive, replay, season_boards,
 };
 use tidemark::archive::{
     ArchiveStore, ArchiveWriter, ArchivedRequest, FileName, Folder, RequestKind, Rows,
@@ -24,7 +24,7 @@ use tidemark::domain::rating::{Amounts, cascade, rate};
 use tidemark::domain::rules::{Network, RuleBook, RuleChange, Rules, RulesDocument, SeasonSpan};
 use tidemark::domain::semantics::Semantics;
 use tidemark::domain::time::{Day, Millis, Month};
-use tidemark::store::audits::coverage::Coverage;
+use tidemark::store::audits::coverage::{Coverage, Gap};
 
 const MIB: usize = 1024 * 1024;
 const MODELS: [&str; 6] = [
@@ -98,12 +98,19 @@ pub struct Seed {
     user: u32,
     provider: Option<u32>,
     referrers: [usize; 2],
+    /// Of what kind they are: those of the user, and those of the provider.
+    referrer_kinds: [[AccountKind; 3]; 2],
     hour: i64,
     is_late: bool,
     control: u64,
     counts: [Option<u64>; 7],
     /// Which of the counts, the model and the provider the first report had, if this completes it.
     first_had: [bool; 9],
+}
+
+fn referrer_kinds() -> impl Strategy<Value = [AccountKind; 3]> {
+    let kind = || select(&AccountKind::ALL[..]);
+    [kind(), kind(), kind()]
 }
 
 fn seed() -> impl Strategy<Value = Seed> {
@@ -119,6 +126,7 @@ fn seed() -> impl Strategy<Value = Seed> {
         ),
         (
             [0..4_usize, 0..4],
+            [referrer_kinds(), referrer_kinds()],
             0..30 * 24_i64,
             any::<bool>(),
             1..12_u64,
@@ -137,7 +145,7 @@ fn seed() -> impl Strategy<Value = Seed> {
         .prop_map(
             |(
                 (kind, service, model, status, user, provider),
-                (referrers, hour, is_late, control, counts, first_had),
+                (referrers, referrer_kinds, hour, is_late, control, counts, first_had),
             )| Seed {
                 kind,
                 service,
@@ -146,6 +154,7 @@ fn seed() -> impl Strategy<Value = Seed> {
                 user,
                 provider,
                 referrers,
+                referrer_kinds,
                 hour,
                 is_late,
                 control,
@@ -266,6 +275,10 @@ fn push(rows: &mut Rows, seed: &Seed, posted: &Posted, rules: &Rules, place: u64
     let detection = rules.detect_for(service, event.model.as_deref(), Semantics::NOW);
     let referrer = |count: usize, level: usize| (level < count).then(|| REFERRERS[level]);
     let (of_user, of_provider) = (seed.referrers[0], seed.provider_referrers());
+    let kind = |of: usize, level: usize| {
+        let count = [of_user, of_provider][of];
+        (level < count).then(|| seed.referrer_kinds[of][level])
+    };
     rows.push(&ArchivedRequest {
         kind: seed.kind,
         source: "s",
@@ -307,14 +320,20 @@ fn push(rows: &mut Rows, seed: &Seed, posted: &Posted, rules: &Rules, place: u64
         target_ms: 0,
         trial_points: None,
         user_referrer_1: referrer(of_user, 0),
+        user_referrer_1_kind: kind(0, 0),
         user_referrer_2: referrer(of_user, 1),
+        user_referrer_2_kind: kind(0, 1),
         user_referrer_3: referrer(of_user, 2),
+        user_referrer_3_kind: kind(0, 2),
         user_referral_1: posted.user_referrals[0],
         user_referral_2: posted.user_referrals[1],
         user_referral_3: posted.user_referrals[2],
         provider_referrer_1: referrer(of_provider, 0),
+        provider_referrer_1_kind: kind(1, 0),
         provider_referrer_2: referrer(of_provider, 1),
+        provider_referrer_2_kind: kind(1, 1),
         provider_referrer_3: referrer(of_provider, 2),
+        provider_referrer_3_kind: kind(1, 2),
         provider_referral_1: posted.provider_referrals[0],
         provider_referral_2: posted.provider_referrals[1],
         provider_referral_3: posted.provider_referrals[2],
@@ -336,7 +355,7 @@ fn push(rows: &mut Rows, seed: &Seed, posted: &Posted, rules: &Rules, place: u64
     });
 }
 
-/// Writes files of so many records each.
+/// Writes files of so many records each, and that they are all that there is.
 pub fn archive(directory: &Path, seeds: &[Seed], per_file: usize) {
     let mut book = book();
     for (number, portion) in seeds.chunks(per_file).enumerate() {
@@ -357,24 +376,39 @@ pub fn archive(directory: &Path, seeds: &[Seed], per_file: usize) {
         };
         put(directory, name, &writer.finish().unwrap());
     }
+    cover(directory, &coverage(seeds)[0]);
+}
+
+/// Says that this is all that there is.
+pub fn cover(directory: &Path, coverage: &Coverage) {
+    let place = directory.join("_coverage");
+    fs::create_dir_all(&place).unwrap();
+    let name = "e0000000000-p00000-00000000000000000000.json";
+    fs::write(place.join(name), serde_json::to_vec(coverage).unwrap()).unwrap();
 }
 
 /// What [`archive`] writes, as the auditor keeps it.
-fn coverage(seeds: &[Seed]) -> [Coverage; 1] {
+pub fn coverage(seeds: &[Seed]) -> [Coverage; 1] {
     let begin = Coverage::beginning("t", Epoch(0), Partition(0), Offset(0));
     [Coverage {
         to: Offset(seeds.len() as u64),
+        chunk: Some(Chunk(1)),
+        is_from_start: true,
         rows_of_month: BTreeMap::from([(month(), seeds.len() as u64)]),
         ..begin
     }]
 }
 
-fn put(directory: &Path, name: FileName, bytes: &[u8]) {
-    let folder = Folder {
+/// That of every file.
+fn folder() -> Folder {
+    Folder {
         month: month(),
         day: Day(20_400),
-    };
-    let path = directory.join(name.path_in(folder));
+    }
+}
+
+fn put(directory: &Path, name: FileName, bytes: &[u8]) {
+    let path = directory.join(name.path_in(folder()));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
 }
@@ -403,7 +437,13 @@ impl EachAccount for Accounts {
 
 fn request(rules: Option<RulesDocument>, memory_bytes: usize) -> ReplayRequest {
     ReplayRequest {
-        month: month(),
+        coverage: MonthCoverage {
+            month: month(),
+            coverages: Vec::new(),
+            missing: None,
+            up_to: None,
+        },
+        partial: false,
         rules,
         memory_bytes,
         top: 5,
@@ -412,14 +452,17 @@ fn request(rules: Option<RulesDocument>, memory_bytes: usize) -> ReplayRequest {
     }
 }
 
+/// Replays what the archive says that it holds.
 fn run(directory: &Path, request: &ReplayRequest) -> Result<(ReplayReport, Accounts), ReplayError> {
     let mut accounts = Accounts::default();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let store = ArchiveStore::in_directory(directory).unwrap();
+    let mut request = request.clone();
+    request.coverage.coverages = runtime.block_on(store.coverages()).unwrap();
     let report = replay(
         &StoredArchive::new(store, runtime.handle().clone()),
         &book(),
-        request,
+        &request,
         &mut accounts,
     )?;
     Ok((report, accounts))
@@ -618,11 +661,13 @@ fn expected(seeds: &[Seed]) -> Expected {
         for (level, id) in REFERRERS.iter().enumerate() {
             if level < seed.referrers[0] {
                 let points = posted.user_referrals[level];
-                add(AccountKind::User, (*id).to_owned(), points, zero, zero);
+                let kind = seed.referrer_kinds[0][level];
+                add(kind, (*id).to_owned(), points, zero, zero);
             }
             if level < seed.provider_referrers() {
                 let points = posted.provider_referrals[level];
-                add(AccountKind::Provider, (*id).to_owned(), points, zero, zero);
+                let kind = seed.referrer_kinds[1][level];
+                add(kind, (*id).to_owned(), points, zero, zero);
             }
         }
     }
@@ -657,14 +702,15 @@ fn posted_sums(seeds: &[Seed]) -> BTreeMap<(AccountKind, String), Points> {
         for (level, id) in REFERRERS.iter().enumerate() {
             if level < seed.referrers[0] {
                 add(
-                    AccountKind::User,
+                    seed.referrer_kinds[0][level],
                     (*id).to_owned(),
                     posted.user_referrals[level],
                 );
             }
             if level < seed.provider_referrers() {
                 let points = posted.provider_referrals[level];
-                add(AccountKind::Provider, (*id).to_owned(), points);
+                let kind = seed.referrer_kinds[1][level];
+                add(kind, (*id).to_owned(), points);
             }
         }
     }
@@ -680,6 +726,7 @@ pub fn example(user: u32) -> Seed {
         user,
         provider: Some(1),
         referrers: [0, 0],
+        referrer_kinds: [[AccountKind::User; 3], [AccountKind::Provider; 3]],
         hour: 1,
         is_late: false,
         control: 1,
@@ -766,6 +813,9 @@ fn an_archive_that_cannot_be_replayed_is_refused() {
     let nothing = refused(directory.path());
     assert!(matches!(nothing, ReplayError::Nothing { .. }), "{nothing}");
     archive(directory.path(), &[example(1), example(2)], 2);
+    let [whole] = coverage(&[example(1), example(2)]);
+    let to = Offset(6);
+    cover(directory.path(), &Coverage { to, ..whole });
     let name = |from: u64, to: u64| FileName {
         epoch: Epoch(0),
         source: Partition(0),
@@ -793,9 +843,124 @@ fn an_archive_that_cannot_be_replayed_is_refused() {
     let mut writer = ArchiveWriter::new().unwrap();
     writer.append(&rows).unwrap();
     put(directory.path(), name(0, 1), &writer.finish().unwrap());
+    let [whole] = coverage(&[unknown]);
+    cover(directory.path(), &whole);
     let before_rules = refused(directory.path());
     assert!(
         matches!(before_rules, ReplayError::NoRules { .. }),
         "{before_rules}"
     );
+}
+
+/// What is missing is refused, or said; what is not covered does not count.
+#[test]
+fn an_archive_that_lacks_requests_is_replayed_only_on_demand() {
+    let seeds: Vec<Seed> = (1..=6).map(example).collect();
+    let [whole] = coverage(&seeds);
+    let gap = Gap {
+        from: Offset(1),
+        to: Offset(3),
+        reason: "lost".to_owned(),
+        log_time_from: Millis(0),
+        log_time_to: Millis(0),
+    };
+    let five = BTreeMap::from([(month(), 5)]);
+    // Why it is known to be missing, what is covered, whether a file is deleted; what is said to be
+    // missing, and which users are replayed.
+    type Row<'r> = (
+        &'r str,
+        Option<&'r str>,
+        Coverage,
+        bool,
+        Option<&'r str>,
+        &'r [u32],
+    );
+    let rows: Vec<Row<'_>> = vec![
+        (
+            "all of it",
+            None,
+            whole.clone(),
+            false,
+            None,
+            &[1, 2, 3, 4, 5, 6],
+        ),
+        (
+            "a file was deleted",
+            None,
+            whole.clone(),
+            true,
+            Some("it should hold 6 rows of the month, but its files hold 4"),
+            &[1, 2, 5, 6],
+        ),
+        (
+            "a row too many",
+            None,
+            Coverage {
+                rows_of_month: five,
+                ..whole.clone()
+            },
+            false,
+            Some("it should hold 5 rows of the month, but its files hold 6"),
+            &[1, 2, 3, 4, 5, 6],
+        ),
+        (
+            "the last file is being written",
+            None,
+            Coverage {
+                to: Offset(5),
+                rows_of_month: BTreeMap::from([(month(), 4)]),
+                ..whole.clone()
+            },
+            false,
+            None,
+            &[1, 2, 3, 4],
+        ),
+        (
+            "a gap, of which files hold rows",
+            Some("the archive lacks requests of 2026-11: lost"),
+            Coverage {
+                rows_of_month: BTreeMap::from([(month(), 4)]),
+                gaps: vec![gap],
+                ..whole.clone()
+            },
+            false,
+            Some("the archive lacks requests of 2026-11: lost"),
+            &[1, 4, 5, 6],
+        ),
+    ];
+    for (what, missing, covered, is_deleted, said, users) in rows {
+        let directory = tempfile::tempdir().unwrap();
+        archive(directory.path(), &seeds, 2);
+        cover(directory.path(), &covered);
+        if is_deleted {
+            let second = FileName {
+                epoch: Epoch(0),
+                source: Partition(0),
+                from: Offset(2),
+                to: Offset(4),
+            };
+            fs::remove_file(directory.path().join(second.path_in(folder()))).unwrap();
+        }
+        let mut request = request(None, MIB);
+        request.coverage.missing = missing.map(str::to_owned);
+        match (run(directory.path(), &request), said) {
+            (Ok((report, _)), None) => assert!(report.is_whole, "{what}"),
+            (Err(ReplayError::Incomplete(error)), Some(why)) => {
+                assert_eq!(error.why, why, "{what}")
+            }
+            (Err(error), _) => panic!("{what}: {error}"),
+            (Ok(_), Some(_)) => panic!("{what}: it is replayed"),
+        }
+        request.partial = true;
+        let (report, accounts) = run(directory.path(), &request).unwrap();
+        assert_eq!(report.missing.as_deref(), said, "{what}");
+        assert_eq!(report.is_whole, said.is_none(), "{what}");
+        let replayed = accounts
+            .0
+            .keys()
+            .filter(|(kind, _)| *kind == AccountKind::User);
+        let replayed: Vec<&str> = replayed.map(|(_, id)| id.as_str()).collect();
+        let must: Vec<String> = users.iter().map(|user| format!("user-{user}")).collect();
+        assert_eq!(replayed, must, "{what}");
+    }
 }

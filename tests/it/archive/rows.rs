@@ -10,7 +10,7 @@ use tidemark::archive::{
 };
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::event::Service;
-use tidemark::domain::ids::Account;
+use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition};
 use tidemark::domain::tier::Tier;
 use tidemark::domain::time::{Day, Millis, Month};
@@ -27,6 +27,8 @@ struct Seed {
     is: [bool; 2],
     kind: RequestKind,
     tier: Option<Tier>,
+    /// Of referrers.
+    kinds: Vec<Option<AccountKind>>,
 }
 
 fn id() -> impl Strategy<Value = String> {
@@ -50,19 +52,23 @@ fn seed() -> impl Strategy<Value = Seed> {
             any::<[bool; 2]>(),
             select(&RequestKind::ALL[..]),
             option::of(select(&Tier::ALL[..])),
+            vec(option::of(select(&AccountKind::ALL[..])), 6),
         ),
     )
         .prop_map(
-            |((texts, optional_texts, counts), (points, money), (small, is, kind, tier))| Seed {
-                texts,
-                optional_texts,
-                counts,
-                points,
-                money,
-                small,
-                is,
-                kind,
-                tier,
+            |((texts, optional_texts, counts), (points, money), (small, is, kind, tier, kinds))| {
+                Seed {
+                    texts,
+                    optional_texts,
+                    counts,
+                    points,
+                    money,
+                    small,
+                    is,
+                    kind,
+                    tier,
+                    kinds,
+                }
             },
         )
 }
@@ -116,14 +122,20 @@ impl Seed {
             target_ms: number(3),
             trial_points: self.is[0].then(|| points(2)),
             user_referrer_1: maybe(2),
+            user_referrer_1_kind: self.kinds[0],
             user_referrer_2: maybe(3),
+            user_referrer_2_kind: self.kinds[1],
             user_referrer_3: maybe(4),
+            user_referrer_3_kind: self.kinds[2],
             user_referral_1: points(3),
             user_referral_2: points(4),
             user_referral_3: points(5),
             provider_referrer_1: maybe(5),
+            provider_referrer_1_kind: self.kinds[3],
             provider_referrer_2: maybe(6),
+            provider_referrer_2_kind: self.kinds[4],
             provider_referrer_3: maybe(7),
+            provider_referrer_3_kind: self.kinds[5],
             provider_referral_1: points(6),
             provider_referral_2: points(7),
             provider_referral_3: points(8),
@@ -158,6 +170,26 @@ fn file_of(seeds: &[Seed], portion: usize) -> bytes::Bytes {
     writer.finish().unwrap()
 }
 
+/// The file with other names for the columns whose names end so, which are then unknown.
+fn without_columns(file: &[u8], end: &str, other: &str) -> bytes::Bytes {
+    let mut file = file.to_vec();
+    for name in Column::ALL.iter().map(|column| column.name()) {
+        let Some(stem) = name.strip_suffix(end) else {
+            continue;
+        };
+        let other = format!("{stem}{other}");
+        assert_eq!(name.len(), other.len(), "lengths are part of the file");
+        let places: Vec<usize> = (0..file.len() - name.len())
+            .filter(|place| file[*place..].starts_with(name.as_bytes()))
+            .collect();
+        assert!(!places.is_empty(), "{name}");
+        for place in places {
+            file[place..place + name.len()].copy_from_slice(other.as_bytes());
+        }
+    }
+    file.into()
+}
+
 fn posted_of(row: &ArchivedRequest<'_>) -> Vec<(Account, Posted)> {
     let mut all = Vec::new();
     row.posted(|account, posted| all.push((account.to_account(), posted)));
@@ -182,6 +214,23 @@ proptest! {
             }
         }
         prop_assert!(rest.next().is_none());
+    }
+
+    /// Files of older versions lack the kinds of referrers, and only those: each is then of the kind
+    /// of the account that it referred.
+    #[test]
+    fn without_the_column_a_referrer_is_of_the_kind_of_its_referee(seeds in vec(seed(), 1..20)) {
+        let bytes = without_columns(&file_of(&seeds, 7), "_kind", "_kine");
+        let file = ArchiveFile::open(bytes).unwrap();
+        let batch = file.read_group(0, Columns::ALL).unwrap();
+        for (row, seed) in seeds.iter().enumerate() {
+            let kinds = [AccountKind::User, AccountKind::Provider].map(|kind| [Some(kind); 3]);
+            let known = Seed { kinds: kinds.concat(), ..seed.clone() };
+            let unknown = Seed { kinds: vec![None; 6], ..seed.clone() };
+            let read = batch.row(row).unwrap();
+            prop_assert_eq!(read, unknown.row());
+            prop_assert_eq!(posted_of(&read), posted_of(&known.row()));
+        }
     }
 
     /// What is posted follows from fewer columns.

@@ -16,7 +16,9 @@ use tidemark::domain::posting::{Deduction, Slot};
 use tidemark::domain::rules::Network;
 use tidemark::domain::time::Month;
 use tidemark::http::{Hosts, router};
+use tidemark::log::Log as _;
 use tidemark::ops::clock::Clock;
+use tidemark::store::audits::coverage::Coverage;
 use tidemark::store::db::{Attr, Db, Item, Key, Page, Query, StoreError, Table, Write};
 use tidemark::store::dynamo::DynamoDb;
 use tower::ServiceExt;
@@ -24,6 +26,7 @@ use tower::ServiceExt;
 use super::rows::{book, charged, posted_up_to, rules, served, start_of};
 use super::slow_db::service_on;
 use super::stand::{Answer, NOON, Stand};
+use crate::archive::replay::{archive, cover, coverage, example};
 use crate::store::{provider, user};
 
 const ROUTE: &str = "/api/admin/exports/2026-11";
@@ -371,6 +374,40 @@ async fn what_there_is_no_file_of_is_refused() {
     let empty = text(&stand.get("/api/admin/exports/2025-01/statements").await);
     assert_eq!(rows(&empty), []);
     assert_eq!(trailer(&empty)["rows"], "0");
+}
+
+#[tokio::test]
+async fn an_archive_that_lacks_requests_is_exported_only_on_demand() {
+    let directory = tempfile::tempdir().unwrap();
+    let seeds = [example(1), example(2)];
+    archive(directory.path(), &seeds, 1);
+    let stand = Stand::new().await.with_archive(directory.path());
+    rules(&stand, Network::Testnet).await;
+    let path = format!("{ROUTE}/requests");
+    let whole = stand.get(&path).await;
+    assert_eq!(whole.headers["x-tidemark-partial"], "false");
+    let whole = trailer(&text(&whole));
+    assert_eq!((&*whole["rows"], whole.get("partial")), ("2", None));
+
+    // It began while the month went on.
+    let [covered] = coverage(&seeds);
+    let late = Coverage {
+        epoch: stand.log.epoch(),
+        is_from_start: false,
+        log_time_from: NOON,
+        ..covered
+    };
+    cover(directory.path(), &late);
+    let refused = stand.get(&path).await;
+    assert_eq!(refused.code(), (409, "archive_incomplete".to_owned()));
+    let partial = stand.get(&format!("{path}?partial=true")).await;
+    assert_eq!(partial.headers["x-tidemark-partial"], "true");
+    let name = partial.headers[header::CONTENT_DISPOSITION]
+        .to_str()
+        .unwrap();
+    assert!(name.ends_with("-partial.csv\""), "{name}");
+    let partial = trailer(&text(&partial));
+    assert_eq!((&*partial["rows"], &*partial["partial"]), ("0", "true"));
 }
 
 /// Pages of one item each.

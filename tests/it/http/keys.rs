@@ -158,8 +158,9 @@ async fn a_made_up_key_costs_no_read_of_the_store() {
     }
     let allowed = 20 * (begun.elapsed().as_secs() + 2);
     let reads = db.count() - before;
+    // A machine that is slow enough may look up all of them.
     assert!(
-        reads <= allowed && refused > 0,
+        reads <= allowed && (refused > 0 || allowed >= 500),
         "{reads} reads, {refused} refused"
     );
     // Keys that are good go on, of both forms.

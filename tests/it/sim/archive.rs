@@ -18,14 +18,15 @@ use tidemark::archive::{ArchiveFile, ArchiveStore, Columns, FileName, Posted};
 use tidemark::domain::event::Service;
 use tidemark::domain::ids::Account;
 use tidemark::domain::posting::{Cascade, Cell, Charge, Deduction, Entry, FirstSuccess, Slot};
-use tidemark::domain::time::Month;
+use tidemark::domain::time::{Millis, Month};
 use tidemark::pipeline::{ArchiveSetup, Settings};
 use tidemark::store::audits::coverage::Coverage;
+use tidemark::store::referrals::{AwardPolicy, Referrer, SignupRequest, signup};
 
 use super::adapter;
 use super::faults::hop;
 use super::quiet::Quiet;
-use super::workload::{MINUTE, user};
+use super::workload::{MINUTE, provider, user};
 use super::world::World;
 
 /// The files, and whether a file was ever replaced by another.
@@ -348,6 +349,48 @@ fn every_accepted_request_is_in_the_archive_once() {
     let coverage = covered(&files);
     assert_eq!((coverage.rows, coverage.gaps.len()), (15, 0));
     assert_eq!(coverage.from.0, 0);
+}
+
+/// A user may be referred by a provider, who may be referred by a user.
+#[test]
+fn referrers_keep_their_kind() {
+    let (mut quiet, files) = archiving_quiet();
+    // Of these only the first makes requests.
+    let chain = [user(0), provider(1), user(9), provider(3)];
+    for (place, pair) in chain.windows(2).enumerate().rev() {
+        let request = SignupRequest {
+            referrer: Referrer::Account(pair[1].clone()),
+            referee: pair[0].clone(),
+            now: Millis(quiet.world.now()),
+            token: format!("signup-{place}"),
+            awards: AwardPolicy::Elsewhere,
+            by: None,
+        };
+        let db = quiet.db();
+        quiet.finish(async move {
+            signup(&db, &request, 2).await.unwrap();
+        });
+    }
+    quiet.start_worker(Settings::default());
+    quiet.start_auditors(Settings::default());
+    rate_some(&mut quiet, "first");
+    quiet.pass(2 * MINUTE);
+    let archived = of_files(&files);
+    let referral = |account: &Account| {
+        let sums = archived.get(account)?;
+        let slots: Vec<_> = sums.referral.values().collect();
+        assert!(slots.len() <= 1, "{sums:?}");
+        slots
+            .first()
+            .map(|cascade| cascade.0.map(|points| points.0))
+    };
+    // The user gets 0.3 points for the request; of these 20 %, 10 % and 5 %.
+    assert_eq!(referral(&provider(1)), Some([60_000, 0, 0]));
+    assert_eq!(referral(&user(9)), Some([0, 30_000, 0]));
+    assert_eq!(referral(&provider(3)), Some([0, 0, 15_000]));
+    for other in [user(1), provider(9), user(3)] {
+        assert_eq!(referral(&other), None, "{other} referred no account");
+    }
 }
 
 #[test]

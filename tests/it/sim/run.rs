@@ -843,9 +843,6 @@ impl Run {
         if self.asked.is_multiple_of(3) {
             self.link_wallet(referrer.clone());
         }
-        if referee.kind != referrer.kind {
-            return;
-        }
         let (admin, posting, now) = (self.admin.clone(), self.posting, self.world.now());
         let token = format!("signup-{}", self.asked);
         self.ask(move |db, _, _| {

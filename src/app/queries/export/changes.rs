@@ -97,14 +97,14 @@ impl ChangesFile {
         }
     }
 
-    /// The rest of the file.
+    /// The rest of the file, which says so if requests are missing.
     ///
     /// # Errors
     /// None that memory does not bring.
-    pub fn end(mut self) -> Result<Vec<u8>, ParquetError> {
+    pub fn end(mut self, is_partial: bool) -> Result<Vec<u8>, ParquetError> {
         match &mut self.rows {
-            Rows::Csv(rows) => Ok(rows.trailer(&self.sums)),
-            Rows::Parquet(rows) => rows.end(),
+            Rows::Csv(rows) => Ok(rows.trailer(&self.sums, is_partial)),
+            Rows::Parquet(rows) => rows.end(is_partial),
         }
     }
 }

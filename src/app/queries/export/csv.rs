@@ -58,10 +58,11 @@ impl CsvRows {
     }
 
     /// The last line of a file that is whole: a comment with the number of rows and the sums. A
-    /// file without it was cut short.
-    pub(super) fn trailer(&mut self, sums: &Sums) -> Vec<u8> {
+    /// file without it was cut short. It says so if rows are missing.
+    pub(super) fn trailer(&mut self, sums: &Sums, is_partial: bool) -> Vec<u8> {
         let rows = ("rows", sums.rows().to_string());
-        let each = std::iter::once(rows).chain(sums.each());
+        let partial = is_partial.then(|| ("partial", "true".to_owned()));
+        let each = std::iter::once(rows).chain(partial).chain(sums.each());
         let words: Vec<String> = each.map(|(name, sum)| format!("{name}={sum}")).collect();
         let mut bytes = self.take();
         bytes.extend(format!("# end {}\n", words.join(" ")).into_bytes());

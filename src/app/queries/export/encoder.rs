@@ -84,10 +84,15 @@ impl Encoder {
         }
     }
 
-    pub(super) fn end(&mut self, sums: &mut Sums) -> Result<Vec<u8>, ParquetError> {
+    /// The rest of the file, which says so if rows are missing.
+    pub(super) fn end(
+        &mut self,
+        sums: &mut Sums,
+        is_partial: bool,
+    ) -> Result<Vec<u8>, ParquetError> {
         match self {
-            Encoder::Csv(rows) => Ok(rows.trailer(sums)),
-            Encoder::Parquet(rows) => rows.end(),
+            Encoder::Csv(rows) => Ok(rows.trailer(sums, is_partial)),
+            Encoder::Parquet(rows) => rows.end(is_partial),
             Encoder::Focus(rows) => Ok(rows.end(sums)),
         }
     }

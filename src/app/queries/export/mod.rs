@@ -23,7 +23,9 @@ use std::sync::Arc;
 use ::parquet::errors::ParquetError;
 use bytes::Bytes;
 
-use super::replay::{ArchivePath, OverlappingFiles, StoredArchive, check_overlap};
+use super::replay::{
+    ArchivePath, IncompleteArchive, MonthCoverage, OverlappingFiles, StoredArchive, check_overlap,
+};
 use super::statements::MonthView;
 use super::{Queries, QueryError};
 use crate::app::{CommandError, Refusal};
@@ -74,6 +76,9 @@ pub enum ExportError {
         /// Why.
         error: ArchiveFault,
     },
+    /// Everything that the archive holds has been written, but requests are missing.
+    #[error(transparent)]
+    Incomplete(#[from] IncompleteArchive),
     /// Two files of the archive hold the same records.
     #[error(transparent)]
     Overlap(#[from] OverlappingFiles),
@@ -101,6 +106,12 @@ pub struct Export {
     queries: Arc<Queries>,
     view: MonthView,
     request: ExportRequest,
+    /// Of requests: what the archive says that it holds of the month.
+    coverage: Option<MonthCoverage>,
+    /// Rows of the archive so far.
+    archived: u64,
+    /// What is missing, if it was exported all the same.
+    missing: Option<String>,
     encoder: Encoder,
     sums: Sums,
     stage: Stage,
@@ -129,7 +140,9 @@ impl Queries {
         now: Millis,
     ) -> Result<Export, CommandError> {
         request.check()?;
-        if request.what == ExportWhat::Requests && self.archive.is_none() {
+        let archive = self.archive.as_ref();
+        let archive = archive.filter(|_| request.what == ExportWhat::Requests);
+        if request.what == ExportWhat::Requests && archive.is_none() {
             let detail = "requests are exported from the archive, and none is configured here; set \
                           archive.location (docs/archive.md)";
             return Err(Refusal::invalid("no_archive", detail).into());
@@ -139,6 +152,17 @@ impl Queries {
             return Err(Refusal::invalid("month_in_the_future", detail).into());
         }
         let view = self.month_view(request.month, now).await?;
+        let coverage = match archive {
+            Some(archive) => Some(self.month_coverage(archive, request.month, now).await?),
+            None => None,
+        };
+        let mut missing = None;
+        if let Some(Err(incomplete)) = coverage.as_ref().map(MonthCoverage::check) {
+            if !request.partial {
+                return Err(Refusal::conflict(IncompleteArchive::CODE, incomplete).into());
+            }
+            missing = Some(incomplete.why);
+        }
         let (columns, encoder) = match request.format {
             ExportFormat::Csv => (
                 columns_of(request.what),
@@ -164,6 +188,9 @@ impl Queries {
             queries: self,
             view,
             request,
+            coverage,
+            archived: 0,
+            missing,
             encoder,
             sums: Sums::new(columns),
             stage: Stage::Header,
@@ -185,12 +212,23 @@ impl Export {
         self.view.is_final()
     }
 
+    /// What is missing of it, as far as that is known by now.
+    pub fn missing(&self) -> Option<&str> {
+        self.missing.as_deref()
+    }
+
+    /// The log time up to which the archive holds requests of a month that is not final; `None`: it
+    /// holds everything that has been rated, or nothing is read of it.
+    pub fn up_to(&self) -> Option<Millis> {
+        self.coverage.as_ref().and_then(|coverage| coverage.up_to)
+    }
+
     /// How many rows have been written so far, and what they sum up to.
     pub fn sums(&self) -> &Sums {
         &self.sums
     }
 
-    /// A name for the file. It says so if the month is not final.
+    /// A name for the file. It says so if the month is not final, or requests of it are missing.
     pub fn file_name(&self) -> String {
         let ExportRequest {
             month,
@@ -199,7 +237,11 @@ impl Export {
             ..
         } = &self.request;
         let state = if self.is_final() { "" } else { "-not-final" };
-        format!("tidemark-{month}-{what}{state}.{}", format.extension())
+        let part = self.missing().map_or("", |_| "-partial");
+        format!(
+            "tidemark-{month}-{what}{state}{part}.{}",
+            format.extension()
+        )
     }
 
     /// The next piece of the file; `None` after the last. After an error, the file is incomplete.
@@ -225,7 +267,7 @@ impl Export {
                 }
                 Stage::End => {
                     self.check_complete()?;
-                    self.encoder.end(&mut self.sums)?
+                    self.encoder.end(&mut self.sums, self.missing.is_some())?
                 }
             };
             if !piece.is_empty() {
@@ -247,7 +289,11 @@ impl Export {
         let files = listed
             .map_err(ArchiveFault::from)
             .and_then(|files| Ok(files?));
-        let mut files = files.map_err(|error| self.archive_fault("the list of files", error))?;
+        let files = files.map_err(|error| self.archive_fault("the list of files", error))?;
+        let mut files = match &self.coverage {
+            Some(coverage) => coverage.covered(files),
+            None => files,
+        };
         check_overlap(&files)?;
         files.reverse();
         Ok(Stage::Files(files))
@@ -286,10 +332,15 @@ impl Export {
         let batch = batch.map_err(broken);
         let batch = batch.map_err(|(path, error)| self.archive_fault(&path, error))?;
         let is_final = self.is_final();
+        let coverage = self.coverage.as_ref();
+        let gaps = coverage.map_or(&[][..], |coverage| coverage.gaps(&path));
         for place in 0..batch.len() {
             let row = batch.row(place).map_err(ArchiveFault::from);
             let row = row.map_err(|error| self.archive_fault(&path.to_string(), error))?;
-            self.encoder.request(&row, is_final, &mut self.sums);
+            if !gaps.iter().any(|gap| gap.has(row.offset)) {
+                self.archived += 1;
+                self.encoder.request(&row, is_final, &mut self.sums);
+            }
         }
         Ok(Stage::Group(path, file, group + 1, files))
     }
@@ -329,7 +380,15 @@ impl Export {
         })
     }
 
-    fn check_complete(&self) -> Result<(), ExportError> {
+    fn check_complete(&mut self) -> Result<(), ExportError> {
+        let coverage = self.coverage.as_ref();
+        let is_complete = coverage.map_or(Ok(()), |of| of.check_rows(self.archived));
+        if let Err(incomplete) = is_complete {
+            if !self.request.partial {
+                return Err(incomplete.into());
+            }
+            self.missing = Some(incomplete.why);
+        }
         if self.unreadable_count == 0 {
             return Ok(());
         }

@@ -87,10 +87,14 @@ impl ParquetRows {
         }
     }
 
-    /// The rest of the file.
-    pub(super) fn end(&mut self) -> Result<Vec<u8>, ParquetError> {
+    /// The rest of the file. A note says so if rows are missing.
+    pub(super) fn end(&mut self, is_partial: bool) -> Result<Vec<u8>, ParquetError> {
         if self.rows > 0 {
             self.end_group()?;
+        }
+        if is_partial {
+            let note = KeyValue::new("tidemark.partial".to_owned(), "true".to_owned());
+            self.file.append_key_value_metadata(note);
         }
         self.file.finish()?;
         self.take()

@@ -117,6 +117,8 @@ pub struct ExportRequest {
     pub exact_text: bool,
     /// Who issues the invoices, in FOCUS files.
     pub issuer: String,
+    /// Of requests: whether they are exported even if the archive lacks some of them.
+    pub partial: bool,
 }
 
 impl ExportRequest {

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use tokio::runtime::Handle;
 
-use crate::archive::{ArchiveStore, FileName, Folder};
+use crate::archive::{ArchiveError, ArchiveStore, FileName, Folder};
 use crate::domain::time::Month;
+use crate::store::audits::coverage::Coverage;
 
 /// A file of the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +72,14 @@ impl StoredArchive {
     /// Where they are, for people.
     pub fn place(&self) -> String {
         self.store.place().to_owned()
+    }
+
+    /// What it says that it covers. Does not block.
+    ///
+    /// # Errors
+    /// The archive does not answer, or what it says was damaged.
+    pub(super) async fn coverages(&self) -> Result<Vec<Coverage>, ArchiveError> {
+        self.store.coverages().await
     }
 
     /// Those in which rows of this month are booked, in order.

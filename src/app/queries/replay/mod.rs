@@ -9,6 +9,7 @@
 //! accounts do not fit, the archive is read several times, for a part of them each time.
 
 mod files;
+mod month;
 mod report;
 mod rerate;
 mod tally;
@@ -25,6 +26,7 @@ use crate::domain::time::Month;
 use crate::store::{control, pricing};
 pub(super) use files::check_overlap;
 pub use files::{ArchivePath, OverlappingFiles, StoredArchive};
+pub use month::{CoverageError, IncompleteArchive, MonthCoverage};
 use report::Ranks;
 pub use report::{ChangedAccount, ReplayReport, ReplayTotals, RowCounts};
 pub use rerate::Worth;
@@ -38,8 +40,10 @@ const PASSES_MAX: u64 = 4_096;
 /// What is to be replayed.
 #[derive(Clone, Debug)]
 pub struct ReplayRequest {
-    /// The month in which requests are booked.
-    pub month: Month,
+    /// The month in which requests are booked, and what the archive says that it holds of it.
+    pub coverage: MonthCoverage,
+    /// Whether it is replayed even if the archive lacks some of its requests.
+    pub partial: bool,
     /// Other rules; `None`: those that there were.
     pub rules: Option<RulesDocument>,
     /// How much memory the table of accounts may take.
@@ -73,6 +77,9 @@ pub enum ReplayError {
         /// Where was looked.
         place: String,
     },
+    /// The archive lacks some requests.
+    #[error(transparent)]
+    Incomplete(#[from] IncompleteArchive),
     /// Two files hold the same records.
     #[error(transparent)]
     Overlap(#[from] OverlappingFiles),
@@ -176,11 +183,15 @@ pub fn replay(
         None => book.history(),
         Some(document) => book.history_with(document).map_err(ReplayError::Rules)?,
     };
-    let month = request.month;
-    let mut files = archive.files(month).map_err(|error| ReplayError::Io {
+    if !request.partial {
+        request.coverage.check()?;
+    }
+    let month = request.coverage.month;
+    let files = archive.files(month).map_err(|error| ReplayError::Io {
         what: archive.place(),
         error,
     })?;
+    let mut files = request.coverage.covered(files);
     if files.is_empty() {
         let place = archive.place();
         return Err(ReplayError::Nothing { month, place });
@@ -234,7 +245,7 @@ impl Work<'_> {
         each: &mut dyn EachAccount,
     ) -> Result<Option<ReplayReport>, ReplayError> {
         let mut ranks = Ranks::new(self.request.top);
-        let (mut accounts, mut sums) = (0, Sums::default());
+        let (mut accounts, mut sums, mut missing) = (0, Sums::default(), None);
         for number in 0..passes {
             let part = Part { number, of: passes };
             let tally = Tally::new(part, self.request.memory_bytes);
@@ -242,6 +253,7 @@ impl Work<'_> {
             if tally.is_full() {
                 return Ok(None);
             }
+            missing = self.missing(&found)?;
             // Each pass sees every row.
             sums = found;
             for (kind, id, change) in tally.into_accounts() {
@@ -253,16 +265,36 @@ impl Work<'_> {
         }
         let Sums { rows, totals, .. } = sums;
         Ok(Some(ReplayReport {
-            month: self.request.month,
+            month: self.request.coverage.month,
             archive: self.archive.place(),
             files: sums.files,
-            is_whole: sums.files == self.files.len() as u64,
+            is_whole: self.has_all_files(&sums) && missing.is_none(),
+            missing,
+            up_to: self.request.coverage.up_to,
             rows,
             totals,
             accounts,
             passes,
             ranks: ranks.into_lists(),
         }))
+    }
+
+    /// What the archive lacks of the month; refused, unless that was asked for.
+    fn missing(&self, sums: &Sums) -> Result<Option<String>, IncompleteArchive> {
+        let coverage = &self.request.coverage;
+        let is_complete = match self.has_all_files(sums) {
+            true => coverage.check_rows(sums.rows.sum()),
+            false => coverage.check(),
+        };
+        match is_complete {
+            Ok(()) => Ok(None),
+            Err(incomplete) if self.request.partial => Ok(Some(incomplete.why)),
+            Err(incomplete) => Err(incomplete),
+        }
+    }
+
+    fn has_all_files(&self, sums: &Sums) -> bool {
+        sums.files == self.files.len() as u64
     }
 
     fn pass(&self, tally: &Tally) -> Result<Sums, ReplayError> {
@@ -322,11 +354,15 @@ impl Work<'_> {
         })?;
         let broken = |error| ReplayError::File { path: *path, error };
         let file = ArchiveFile::open(bytes).map_err(broken)?;
+        let gaps = self.request.coverage.gaps(path);
         for batch in file.batches(RATED) {
             let batch = batch.map_err(broken)?;
             let mut gathered = Gathered::default();
             for place in 0..batch.len() {
                 let row = batch.row(place).map_err(broken)?;
+                if gaps.iter().any(|gap| gap.has(row.offset)) {
+                    continue;
+                }
                 let after = rerater.rate(&row).ok_or(ReplayError::NoRules {
                     path: *path,
                     control: row.control,

@@ -6,7 +6,7 @@ use super::rerate::Worth;
 use super::tally::{AccountChange, Pair};
 use crate::domain::amount::{Money, Points, WidePoints};
 use crate::domain::ids::AccountKind;
-use crate::domain::time::Month;
+use crate::domain::time::{Millis, Month};
 
 /// What a replay of a month found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,8 +18,13 @@ pub struct ReplayReport {
     pub archive: String,
     /// How many files were read.
     pub files: u64,
-    /// Whether these are all of them.
+    /// Whether these are all of them, and nothing of the month is missing.
     pub is_whole: bool,
+    /// What the archive lacks of the month, if it was replayed all the same.
+    pub missing: Option<String>,
+    /// The log time up to which the archive holds a month that is not final; `None`: it holds
+    /// everything that has been rated.
+    pub up_to: Option<Millis>,
     /// How many records.
     pub rows: RowCounts,
     /// Sums over everybody.

@@ -4,6 +4,7 @@ use hashbrown::HashMap;
 
 use crate::archive::{ArchivedRequest, Column, Columns, RequestKind};
 use crate::domain::amount::{Bp, Points};
+use crate::domain::ids::AccountRef;
 use crate::domain::posting::{Charge, LEVELS};
 use crate::domain::rating::{Amounts, Used, is_successful, rate_used};
 use crate::domain::rules::{RuleHistory, Rules, TokenCounts};
@@ -30,6 +31,7 @@ pub(super) const RATED: Columns = Columns::of(&[
     Column::audio_ms,
     Column::image_count,
     Column::time,
+    Column::offset,
     Column::control,
     Column::semantics,
     Column::month,
@@ -39,14 +41,20 @@ pub(super) const RATED: Columns = Columns::of(&[
     Column::cost,
     Column::shadow_cost,
     Column::user_referrer_1,
+    Column::user_referrer_1_kind,
     Column::user_referrer_2,
+    Column::user_referrer_2_kind,
     Column::user_referrer_3,
+    Column::user_referrer_3_kind,
     Column::user_referral_1,
     Column::user_referral_2,
     Column::user_referral_3,
     Column::provider_referrer_1,
+    Column::provider_referrer_1_kind,
     Column::provider_referrer_2,
+    Column::provider_referrer_2_kind,
     Column::provider_referrer_3,
+    Column::provider_referrer_3_kind,
     Column::provider_referral_1,
     Column::provider_referral_2,
     Column::provider_referral_3,
@@ -229,7 +237,7 @@ fn difference(row: &ArchivedRequest<'_>, rules: &Rules, before: &Amounts, now: &
 }
 
 fn referrals(
-    referrers: [Option<&str>; LEVELS],
+    referrers: [Option<AccountRef<'_>>; LEVELS],
     (before, now): (Points, Points),
     shares: [Bp; LEVELS],
 ) -> [Points; LEVELS] {

@@ -171,24 +171,22 @@ impl<'b> Gathered<'b> {
             provider.requests += counted;
             provider.earned.add(before.provider, after.provider);
         }
-        for (kind, referrers, before, after) in [
+        for (referrers, before, after) in [
             (
-                AccountKind::User,
                 row.user_referrals(),
                 before.user_referrals,
                 after.user_referrals,
             ),
             (
-                AccountKind::Provider,
                 row.provider_referrals(),
                 before.provider_referrals,
                 after.provider_referrals,
             ),
         ] {
             for (level, (referrer, _)) in referrers.into_iter().enumerate() {
-                let Some(id) = referrer else { break };
-                let referrer = self.of(AccountRef { kind, id });
-                referrer.referral.add(before[level], after[level]);
+                let Some(referrer) = referrer else { break };
+                let change = self.of(referrer);
+                change.referral.add(before[level], after[level]);
             }
         }
     }

@@ -11,6 +11,8 @@ use crate::store::audits::coverage::Coverage;
 /// What the archive covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Covered {
+    /// The present epoch.
+    pub epoch: Epoch,
     /// Whether it goes back to the first request of all, without a gap.
     pub is_whole: bool,
     /// The first month that it covers from its beginning.
@@ -47,6 +49,7 @@ impl Covered {
         }
         let source = |coverage: &&Coverage| {
             let archived = ArchivedSource {
+                log_time: coverage.log_time,
                 to: coverage.to,
                 sequences: coverage.sequences.clone(),
                 postings: coverage.postings.clone(),
@@ -54,6 +57,7 @@ impl Covered {
             (coverage.source, archived)
         };
         Covered {
+            epoch,
             is_whole: first.is_none() && missing.is_empty() && !earlier_epochs,
             first: first.unwrap_or(FIRST),
             missing,

@@ -8,7 +8,7 @@ use crate::domain::amount::Points;
 use crate::domain::ids::Account;
 use crate::domain::position::{Epoch, Offset, Partition, Position, Sequence};
 use crate::domain::posting::Entry;
-use crate::domain::time::Month;
+use crate::domain::time::{Millis, Month};
 use crate::log::posting;
 use crate::log::{Log, LogError, MUST_BE_THERE, ReadLimit, Topic};
 use crate::store::accounts::{self, StoredRow};
@@ -69,6 +69,8 @@ pub(super) async fn settled(
 /// Up to where the archive holds what a source partition of this epoch has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchivedSource {
+    /// Log time at the end of it.
+    pub log_time: Millis,
     /// The offset after the last record of `usage.events`.
     pub to: Offset,
     /// The last sequence sent to each posting partition.

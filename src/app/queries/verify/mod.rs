@@ -205,10 +205,8 @@ impl Queries {
         tell: impl FnMut(Progress) + Send,
     ) -> Result<Verified, VerifyError> {
         let coverages = archive.coverages().await?;
-        let epochs = layout::all(self.db()).await?;
-        let epoch = epochs.last().map(|layout| layout.epoch);
-        let epoch = epoch.unwrap_or_else(|| self.log().epoch());
-        let mut covered = Covered::of(&coverages, epoch, epochs.len() > 1);
+        let mut covered = self.covered(&coverages).await?;
+        let epoch = covered.epoch;
         let coverages: Vec<Coverage> = coverages
             .into_iter()
             .filter(|coverage| coverage.epoch == epoch)
@@ -216,7 +214,7 @@ impl Queries {
         if coverages.iter().all(|coverage| coverage.chunk.is_none()) {
             return Err(VerifyError::Empty(archive.place().to_owned()));
         }
-        self.check_posted(&mut covered).await?;
+        self.check_posted(&covered).await?;
         let mut files = CoveredFiles::find(archive, &coverages).await?;
         if let Some((first, second)) = files.overlap() {
             return Err(VerifyError::Overlap(first, second));
@@ -277,9 +275,13 @@ impl Queries {
         Ok(self.rules_needed().await?.activity())
     }
 
-    /// Rows must hold everything that the archive holds. What they hold of source partitions of
-    /// which the archive holds nothing is not known.
-    async fn check_posted(&self, covered: &mut Covered) -> Result<(), VerifyError> {
+    /// What an archive covers of the present epoch, by what it says. What came from source
+    /// partitions of which it says nothing is not known.
+    pub(super) async fn covered(&self, coverages: &[Coverage]) -> Result<Covered, StoreError> {
+        let epochs = layout::all(self.db()).await?;
+        let epoch = epochs.last().map(|layout| layout.epoch);
+        let epoch = epoch.unwrap_or_else(|| self.log().epoch());
+        let mut covered = Covered::of(coverages, epoch, epochs.len() > 1);
         for q in (0..self.partitions().posting).map(Partition) {
             let posted = progress::post_checkpoint(self.db(), q).await?;
             for (p, source) in posted.iter().flat_map(|posted| &posted.sources) {
@@ -288,6 +290,14 @@ impl Queries {
                     covered.begin_after(source.log_time);
                 }
             }
+        }
+        Ok(covered)
+    }
+
+    /// Rows must hold everything that the archive holds.
+    async fn check_posted(&self, covered: &Covered) -> Result<(), VerifyError> {
+        for q in (0..self.partitions().posting).map(Partition) {
+            let posted = progress::post_checkpoint(self.db(), q).await?;
             for (p, source) in &covered.sources {
                 let sent = source.sequences.get(q.0 as usize).copied();
                 let counted = posted

@@ -137,6 +137,7 @@ pub(in super::super) async fn file(
         format,
         exact_text: false,
         issuer: ISSUER_DEFAULT.to_owned(),
+        partial: false,
     };
     download(&pages.service, request).await
 }

@@ -6,11 +6,13 @@ use std::process::Command;
 use tidemark::archive::{ArchiveWriter, ArchivedRequest, FileName, Folder, RequestKind, Rows};
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::event::Service;
+use tidemark::domain::ids::AccountKind;
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition};
 use tidemark::domain::rules::Network;
 use tidemark::domain::semantics::Semantics;
 use tidemark::domain::tier::Tier;
 use tidemark::domain::time::Millis;
+use tidemark::store::audits::coverage::Coverage;
 
 use super::{Place, chat};
 
@@ -251,14 +253,20 @@ fn archived(kind: RequestKind, id: &str) -> ArchivedRequest<'_> {
         target_ms: 2_000,
         trial_points: None,
         user_referrer_1: None,
+        user_referrer_1_kind: None,
         user_referrer_2: None,
+        user_referrer_2_kind: None,
         user_referrer_3: None,
+        user_referrer_3_kind: None,
         user_referral_1: Points::ZERO,
         user_referral_2: Points::ZERO,
         user_referral_3: Points::ZERO,
         provider_referrer_1: Some("vic"),
+        provider_referrer_1_kind: Some(AccountKind::Provider),
         provider_referrer_2: None,
+        provider_referrer_2_kind: None,
         provider_referrer_3: None,
+        provider_referrer_3_kind: None,
         provider_referral_1: Points(sign * 600_000),
         provider_referral_2: Points::ZERO,
         provider_referral_3: Points::ZERO,
@@ -299,6 +307,19 @@ fn write_archive(place: &Place, requests: &[ArchivedRequest<'_>]) {
     let path = place.path("archive").join(name.path_in(folder));
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, writer.finish().unwrap()).unwrap();
+    let rows = requests.len() as u64;
+    let coverage = Coverage {
+        to: name.to,
+        chunk: Some(Chunk(1)),
+        is_from_start: true,
+        rows,
+        rows_of_month: [(folder.month, rows)].into(),
+        ..Coverage::beginning("t", name.epoch, name.source, Offset(0))
+    };
+    let said = place.path("archive").join("_coverage");
+    std::fs::create_dir_all(&said).unwrap();
+    let said = said.join("e0000000000-p00000-00000000000000000000.json");
+    std::fs::write(said, serde_json::to_vec(&coverage).unwrap()).unwrap();
 }
 
 #[test]

@@ -260,6 +260,90 @@ fn a_row_that_was_changed_by_hand_is_found_by_its_name() {
     up.stop();
 }
 
+/// Every file of the archive that holds rows.
+fn files(place: &Place) -> Vec<PathBuf> {
+    let mut open = vec![place.path("archive")];
+    let mut files = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            let within = std::fs::read_dir(path).unwrap();
+            open.extend(within.map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|end| end == "parquet") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn an_archive_that_lacks_requests_is_exported_and_replayed_only_on_demand() {
+    let (place, up, _, month) = place();
+    up.stop();
+    let month = month.to_string();
+    let export = [
+        "export", "--month", &month, "--what", "requests", "--format", "csv",
+    ];
+    let replay = ["replay", "--month", &month];
+    let end = |csv: &str| csv.lines().last().unwrap_or_default().to_owned();
+    let whole = place.tidemark(&export).ok();
+    assert!(
+        end(&whole).starts_with("# end rows=7 user_points="),
+        "{whole}"
+    );
+    let report = place.tidemark(&[&replay[..], &["--json"]].concat()).json();
+    assert_eq!(
+        (&report["isWhole"], &report["missing"]),
+        (&json!(true), &json!(null))
+    );
+
+    // The wrong place.
+    std::fs::create_dir(place.path("empty")).unwrap();
+    for args in [&export[..], &replay] {
+        let said = place
+            .tidemark(&[args, &["--archive", "empty"]].concat())
+            .failed(2);
+        assert!(said.contains("archive_incomplete"), "{said}");
+        assert!(
+            said.contains("it covers nothing of the present epoch"),
+            "{said}"
+        );
+    }
+    let partial = ["--archive", "empty", "--partial"];
+    let said = place.tidemark(&[&export[..], &partial].concat());
+    assert!(
+        said.err.contains("are missing in the archive"),
+        "{}",
+        said.err
+    );
+    assert!(end(&said.ok()).starts_with("# end rows=0 partial=true "));
+
+    // A file of several is gone, which is known at the end.
+    let files = files(&place);
+    assert!(files.len() > 1, "{files:?}");
+    std::fs::remove_file(&files[0]).unwrap();
+    let why = "it should hold 7 rows of the month, but its files hold ";
+    for (args, code) in [(&export[..], 1), (&replay, 2)] {
+        let said = place.tidemark(args).failed(code);
+        assert!(
+            said.contains("archive_incomplete") && said.contains(why),
+            "{said}"
+        );
+    }
+    let said = place.tidemark(&[&export[..], &["--partial"]].concat());
+    assert!(said.err.contains(why), "{}", said.err);
+    let csv = said.ok();
+    assert!(end(&csv).contains(" partial=true "), "{csv}");
+    let partial = ["--partial", "-o", "accounts.csv", "--json"];
+    let report = place.tidemark(&[&replay[..], &partial].concat()).json();
+    assert_eq!(report["isWhole"], false);
+    assert!(
+        report["missing"].as_str().unwrap().starts_with(why),
+        "{report}"
+    );
+    let accounts = std::fs::read_to_string(place.path("accounts.csv")).unwrap();
+    assert!(end(&accounts).contains(" partial=true "), "{accounts}");
+}
+
 #[test]
 fn a_run_that_was_interrupted_goes_on_where_it_was() {
     let (place, up, [ann, bob], month) = place();
