@@ -226,7 +226,7 @@ fn main() {
         ("under other prices", Some(other)),
     ] {
         let request = ReplayRequest {
-            coverage: coverage(rows),
+            coverage: coverage(rows as u64),
             partial: false,
             rules,
             memory_bytes: setting("REPLAY_BENCH_MEMORY", 1_024) << 20,

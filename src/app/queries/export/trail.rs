@@ -95,7 +95,7 @@ impl TrailFile {
                     self.stage = page.next.map_or(Stage::End, more);
                     self.rows.take()
                 }
-                Stage::End => self.rows.trailer(&self.sums),
+                Stage::End => self.rows.trailer(&self.sums, false),
             };
             if !piece.is_empty() {
                 return Ok(Some(piece.into()));
