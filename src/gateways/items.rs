@@ -10,7 +10,7 @@ use super::fields::Fields;
 use super::json::{Object, Scalar, repaired};
 use super::outcome::{Refusal, Skip};
 use super::outcomes::{Outcome, Outcomes};
-use super::structure::{each_element, without_bare_numbers, without_mark};
+use super::structure::{each_element, each_member, without_bare_numbers, without_mark};
 use super::{BodyError, ITEMS_MAX, Refused};
 use crate::domain::event::Reason;
 
@@ -74,11 +74,12 @@ impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> ItemReader<F> {
     fn is_empty_page(&self, text: &str) -> Option<bool> {
         let page = Object::parse(text).filter(|_| !self.lists.is_empty())?;
         let is_item = ITEM.iter().any(|name| page.at(name) != Ok(None));
+        let is_null = || self.lists.iter().any(|path| is_null_at(text, path));
         match (page.at("success"), page.at("code")) {
             _ if is_item => None,
             (Ok(None), Ok(None)) => None,
-            (Ok(Some(Scalar::Bool(true))), _) => Some(true),
-            (Ok(None), Ok(Some(Scalar::Number("0")))) => Some(true),
+            (Ok(Some(Scalar::Bool(true))), _) => Some(is_null()),
+            (Ok(None), Ok(Some(Scalar::Number("0")))) => Some(is_null()),
             _ => Some(false),
         }
     }
@@ -99,6 +100,22 @@ impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> ItemReader<F> {
 
 /// What answers of the gateways' own APIs never have beside `success` or `code`.
 const ITEM: [&str; 2] = ["id", "created_at"];
+
+/// Whether an object says null at a path. One that does not have it says nothing.
+fn is_null_at(object: &str, path: &str) -> bool {
+    let (name, rest) = path.split_once('.').unwrap_or((path, ""));
+    let mut is_null = false;
+    let visited = each_member::<Infallible>(object, |quoted, value| {
+        if quoted.trim_matches('"') == name {
+            is_null = match rest {
+                "" => value == "null",
+                rest => value.starts_with('{') && is_null_at(value, rest),
+            };
+        }
+        Ok(())
+    });
+    visited.is_ok() && is_null
+}
 
 /// Whether the first line is an array of its own, and there are more lines.
 fn is_array_a_line(text: &str) -> bool {

@@ -263,8 +263,9 @@ impl Losses {
         // What was given up before is not in the checkpoint any more.
         let rate = rate.filter(|rate| rate.is_cut() && rate.chunk == lost.chunk);
         AppendTimes {
-            from: rate.and_then(|rate| known(rate.log_time)),
-            to: rate.and_then(last_append),
+            // The append times of a new leader may lie behind those of the one before.
+            from: rate.and_then(|rate| known(rate.log_time.min(last_append(rate)?))),
+            to: rate.and_then(|rate| Some(last_append(rate)?.max(rate.log_time))),
         }
     }
 

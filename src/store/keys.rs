@@ -212,8 +212,8 @@ pub enum KeyError {
     Account(IdError),
     /// It was made before, by the same wish.
     #[error(
-        "this key was created before, with the id {id}; its secret was shown only then. If it was \
-         not kept, revoke {id} and create another key under a new Idempotency-Key"
+        "this key was created before, with the id {id}; its secret was only in that answer. If \
+         that was lost or not kept, revoke {id} and create another key under a new Idempotency-Key"
     )]
     MadeBefore {
         /// Its id.

@@ -26,8 +26,7 @@
 //! - **cached tokens**: LiteLLM counts them inside `prompt_tokens` for every vendor, unless
 //!   configured.
 //! - **background responses and batches** are counted when LiteLLM has fetched their usage; a
-//!   client's own polls are not, except that of a batch with its usage, which does not say who
-//!   fetched it.
+//!   client's own polls are not.
 
 use std::borrow::Cow;
 
@@ -184,9 +183,11 @@ impl<'a> Payload<'_, 'a> {
         }
         let call = self.said("call_type");
         let call = call.as_deref().map(base_name).unwrap_or_default();
-        let has_tokens = self.tokens().is_ok_and(|tokens| tokens.input.is_some());
-        // LiteLLM's own job that fetches the cost of batches does not say that it did.
-        if call == RETRIEVE_BATCH && has_tokens {
+        // Tokens that cannot be read are there, and refused with the claim.
+        let has_tokens = !self.tokens().is_ok_and(|tokens| tokens.input.is_none());
+        // LiteLLM's own job that fetches the cost of batches does not say that it did, but it called
+        // no route. A client's poll did: anybody may poll, so that it would be charged again.
+        if call == RETRIEVE_BATCH && has_tokens && self.said(ROUTE).is_none() {
             return Ok(Billed::Later("batch"));
         }
         match self.said(CALL_ORIGIN).as_deref() {
@@ -430,13 +431,13 @@ impl<'a> Payload<'_, 'a> {
     }
 
     fn tokens(&self) -> Read<Tokens> {
-        if self.said(USAGE).is_some() {
+        let is_success = self.said("status").as_deref() == Some("success");
+        if is_success && self.said(USAGE).is_some() {
             let problem = "is a text, so it is not known which tokens were cached: send the object";
             return Err(Refusal::new(Reason::WrongType, USAGE, problem));
         }
         let counted = ReportedTokens::read(self.fields, &TOKENS)?;
         let endpoint = self.endpoint(Billed::Call);
-        let is_success = self.said("status").as_deref() == Some("success");
         let has_output = is_success && endpoint.is_ok_and(|endpoint| has_output(&endpoint));
         counted.tokens(self.settings.litellm_cached_tokens, CACHED[0], has_output)
     }

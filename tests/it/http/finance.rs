@@ -176,6 +176,8 @@ async fn credits_and_corrections_of_a_time_are_a_file_with_their_sums() {
     let entry =
         json!({"kind": "provider", "id": "prov-1", "points": "-2.5", "reason": "an outage"});
     post(&stand, POINTS, "ticket-1", &entry).await;
+    // Entries of one millisecond stand in any order.
+    stand.clock.set(Millis(NOON.0 + 3_000));
     let undo = json!({"userId": "alice", "key": "k-2"});
     stand.post("/api/admin/credits/undo", &undo).await;
 

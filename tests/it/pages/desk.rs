@@ -483,7 +483,10 @@ async fn keys_are_made_shown_once_and_revoked_by_form() {
     let page = text(&again);
     has(
         &page,
-        &["No second key was made", "its secret was shown only then"],
+        &[
+            "No second key was made",
+            "its secret was only in that answer",
+        ],
     );
     assert_ne!(
         field(&page, "once"),

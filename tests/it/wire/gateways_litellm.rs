@@ -416,6 +416,8 @@ fn what_is_not_inference_of_a_user_is_passed_over() {
     for (path, with, reason) in [
         ("call_type", "aget_responses", "housekeeping"),
         ("call_type", "avector_store_file_list", "housekeeping"),
+        // A client's poll.
+        ("call_type", "aretrieve_batch", "housekeeping"),
         (origin, "guardrail", "gateway_call"),
     ] {
         let is = one(Format::Litellm, &payload(&[(path, json!(with))]));

@@ -250,6 +250,10 @@ fn an_answer_without_rows_is_an_empty_page_or_no_page() {
         for failed in [
             json!({"success": false, "message": "token expired"}),
             json!({"code": 401, "message": "unauthorized"}),
+            // Rows where nobody looks for them are not nothing.
+            json!({"success": true, "data": {"logs": [{"user_id": 1}]}}),
+            json!({"code": 0, "data": {"list": [{"user_id": 1}]}}),
+            json!({"success": true}),
         ] {
             assert!(read(format, failed.clone()).is_err(), "{failed}");
         }

@@ -130,9 +130,10 @@ fn a_call_type_names_its_endpoint_without_a_route() {
 
 #[test]
 fn what_ends_later_is_of_the_service_that_it_was_and_may_fail() {
-    // LiteLLM's job, as it is: it does not say that no client made the call.
+    // LiteLLM's job, as it is: it does not say that no client made the call, but names no route.
     let batch = [
         ("call_type", json!("aretrieve_batch")),
+        ("metadata.user_api_key_request_route", Value::Null),
         ("id", json!("batch_abc123")),
         ("model", json!("text-embedding-3-small")),
     ];

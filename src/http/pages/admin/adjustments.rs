@@ -143,11 +143,11 @@ fn whose(kind: Option<AccountKind>, id: &str) -> Markup {
 }
 
 /// The counter-entry of a correction, if there is one.
-fn is_undone(awards: &[AwardInfo], key: &str) -> bool {
-    let undo = key_of_undo(key);
-    awards
-        .iter()
-        .any(|award| award.adjustment_key() == Some(&undo))
+fn is_undone(awards: &[AwardInfo], key: &str, points: Points) -> bool {
+    let (undo, back) = (key_of_undo(key), Points::ZERO.minus(points));
+    let is_counter_entry =
+        |award: &AwardInfo| award.adjustment_key() == Some(&undo) && award.points == back;
+    awards.iter().any(is_counter_entry)
 }
 
 fn list(visitor: &Visitor, of: &Account, found: &AwardList) -> Markup {
@@ -177,7 +177,7 @@ fn list(visitor: &Visitor, of: &Account, found: &AwardList) -> Markup {
                                     td data-label="Month" { (award.month) }
                                     td {
                                         @if let Some(key) = award.adjustment_key() {
-                                            @if is_undone(awards, key) { span .chip.open { "Undone" } }
+                                            @if is_undone(awards, key, award.points) { span .chip.open { "Undone" } }
                                             @else if writes(visitor) { a href=(format!("{}&undo={}", path_of(of), encoded(key))) { "Undo" } }
                                         }
                                     }
