@@ -97,6 +97,10 @@ impl AuditFilter {
     }
 }
 
+/// Entries whose versions are in memory at a time, and compared in one go: a list of prices may have
+/// thousands.
+const CHANGES_TOGETHER: usize = 20;
+
 impl Queries {
     /// At most `limit` entries of these that are older than `before` (the `next` of another page);
     /// without it, the newest.
@@ -125,8 +129,13 @@ impl Queries {
         let takes = |entry: &Entry| filter.takes(entry);
         let start = before.map(str::to_owned);
         let (entries, next) = filtered::page(bounds, start, takes, read).await?;
+        let (mut entries, mut found) = (entries.into_iter(), Vec::new());
+        while entries.len() > 0 {
+            let some = entries.by_ref().take(CHANGES_TOGETHER).collect();
+            found.extend(self.with_changes(some).await?);
+        }
         Ok(AuditPage {
-            entries: self.with_changes(entries).await?,
+            entries: found,
             next,
         })
     }

@@ -15,9 +15,8 @@ use crate::domain::amount::{Money, Points};
 const CREDIT: &str = "credits.add";
 const ADJUSTMENT: &str = "awards.adjust";
 
-/// Entries that are read and handed on at a time. Each may be of a list of thousands of prices, whose
-/// changes are looked for.
-const TOGETHER: usize = 20;
+/// Entries that are read and handed on at a time.
+const TOGETHER: usize = 500;
 
 /// What the file says of an entry. Amounts stand in columns of their own; everything that an entry
 /// says is in `detail`.
