@@ -148,6 +148,12 @@ impl Work {
     ) -> Done {
         let task = TaskId::new(self.role, partition);
         let stored = progress::standing(session.db(), task).await?;
+        // Asked after the checkpoint: what was appended since the first time may be rated by now.
+        let bounds = match session.log.bounds(self.topic, partition).await {
+            Ok(newer) => newer,
+            Err(LogError::Damaged { .. }) => bounds,
+            Err(error) => return Err(error.into()),
+        };
         if let Some(stored) = &stored
             && findings.stopped(task).is_none()
             && let Err(Halt::Halt(code, what)) =

@@ -96,6 +96,11 @@ fn a_worker_whose_topic_is_missing_is_not_ready_and_names_it() {
         .expect("threads")
         .block_on(delete)
         .expect("an answer");
+    // A broker deletes when it comes to it, and a worker that has seen the old topic takes no other.
+    super::until(WAIT, "the topic is gone", || {
+        let all = admin.inner().fetch_metadata(None, WAIT).expect("metadata");
+        all.topics().iter().all(|found| found.name() != topic)
+    });
     let mut worker = site.worker("worker", &[]);
     super::until(WAIT, "it says what it lacks", || {
         worker.must_run();
