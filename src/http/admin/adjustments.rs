@@ -139,6 +139,9 @@ pub(super) struct AdjustmentToUndo {
         (status = 200, description = "The counter-entry, granted now or before.", body = Adjusted),
         (status = 404, description = "`unknown_entry`: the account has no adjustment with this key.", body = Problem,
             content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_idempotency_key`: the key is empty or too long. `idempotency_key_reused`: another entry has the key \
+            of the counter-entry. `amount_out_of_range`: an amount that cannot be taken back in one entry.", body = Problem,
+            content_type = "application/problem+json"),
     ))]
 pub(super) async fn undo(
     caller: May<AdminWrite>,

@@ -117,6 +117,9 @@ pub(super) struct CreditToUndo {
     responses(
         (status = 200, description = "The counter-entry, booked now or before.", body = CreditAdded),
         (status = 404, description = "`unknown_entry`: the user has no entry with this key.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_idempotency_key`: the key is empty or too long. `idempotency_key_reused`: another entry has the key \
+            of the counter-entry. `amount_out_of_range`: an amount that cannot be taken back in one entry.", body = Problem,
+            content_type = "application/problem+json"),
     ))]
 pub(super) async fn undo(
     caller: May<AdminWrite>,
