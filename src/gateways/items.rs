@@ -10,7 +10,7 @@ use super::fields::Fields;
 use super::json::{Object, Scalar, repaired};
 use super::outcome::{Refusal, Skip};
 use super::outcomes::{Outcome, Outcomes};
-use super::structure::{each_element, each_member, without_bare_numbers, without_mark};
+use super::structure::{each_element, member, without_bare_numbers, without_mark};
 use super::{BodyError, ITEMS_MAX, Refused};
 use crate::domain::event::Reason;
 
@@ -103,18 +103,10 @@ const ITEM: [&str; 2] = ["id", "created_at"];
 
 /// Whether an object says null at a path. One that does not have it says nothing.
 fn is_null_at(object: &str, path: &str) -> bool {
-    let (name, rest) = path.split_once('.').unwrap_or((path, ""));
-    let mut is_null = false;
-    let visited = each_member::<Infallible>(object, |quoted, value| {
-        if quoted.trim_matches('"') == name {
-            is_null = match rest {
-                "" => value == "null",
-                rest => value.starts_with('{') && is_null_at(value, rest),
-            };
-        }
-        Ok(())
-    });
-    visited.is_ok() && is_null
+    match path.split_once('.') {
+        None => member(object, path) == Some("null"),
+        Some((name, rest)) => member(object, name).is_some_and(|inner| is_null_at(inner, rest)),
+    }
 }
 
 /// Whether the first line is an array of its own, and there are more lines.

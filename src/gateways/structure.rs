@@ -10,6 +10,7 @@
 //! item.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 
 use smallvec::SmallVec;
 
@@ -143,6 +144,18 @@ pub(super) fn each_member<'a, E>(
         at = skip_space(object, end + 1);
     }
     Ok(())
+}
+
+/// The value of a member, as it is written.
+pub(super) fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+    let mut found = None;
+    let visited: Result<(), Infallible> = each_member(object, |quoted, value| {
+        if quoted.trim_matches('"') == name {
+            found = Some(value);
+        }
+        Ok(())
+    });
+    visited.ok().and(found)
 }
 
 /// The brackets that close what is open. A batch may have millions of items, so few allocate.

@@ -29,8 +29,6 @@ mod names;
 pub(super) mod protobuf;
 mod span;
 
-use std::convert::Infallible;
-
 use serde::de::IgnoredAny;
 
 use self::attributes::{WantedAttributes, attributes, attributes_in};
@@ -40,7 +38,9 @@ use self::names::{COUNTS, LITELLM_CALL_TYPE, OPERATIONS, SUMMING_SCOPES};
 use self::span::Span;
 use super::calls::Reports;
 use super::items::{broken_part, no_object};
-use super::structure::{each_element, each_member, each_value, without_bare_numbers, without_mark};
+use super::structure::{
+    each_element, each_member, each_value, member, without_bare_numbers, without_mark,
+};
 use super::{BodyError, GatewaySettings, ITEMS_MAX, Outcomes};
 use crate::gateways::fields::Fields;
 use crate::gateways::json::{Object, Scalar, repaired};
@@ -125,18 +125,6 @@ fn each_resource(
         })?;
         spans.refuse_unless(is_list)
     })
-}
-
-/// The value of a member, as it is written.
-fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    let mut found = None;
-    let visited: Result<(), Infallible> = each_member(object, |quoted, value| {
-        if quoted.trim_matches('"') == name {
-            found = Some(value);
-        }
-        Ok(())
-    });
-    visited.ok().and(found)
 }
 
 /// Visits the elements of an object's list. One that is absent or null is empty, as in all of
