@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use ring::digest::{Context, SHA256};
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
 use super::Closing;
 use crate::app::pieces::{Piece, received};
@@ -42,12 +43,47 @@ pub struct ClosedFile {
 /// Makes a file: a job for a thread that may block.
 type Render = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 
+/// Hashes what is written to it.
+struct Hashing {
+    hash: Context,
+    bytes: u64,
+}
+
+impl Hashing {
+    fn new() -> Hashing {
+        Hashing {
+            hash: Context::new(&SHA256),
+            bytes: 0,
+        }
+    }
+
+    /// What the record of a close says of the file.
+    fn entry(self, name: FileName) -> FileEntry {
+        FileEntry {
+            name: name.kind.to_string(),
+            bytes: self.bytes,
+            sha256: encode_string(self.hash.finish().as_ref()),
+        }
+    }
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Hands on what is written in pieces, and hashes it.
 struct Pieces {
     piece: BytesMut,
     sender: mpsc::Sender<Piece>,
-    hash: Context,
-    bytes: u64,
+    hashed: Hashing,
 }
 
 impl Pieces {
@@ -55,15 +91,13 @@ impl Pieces {
         Pieces {
             piece: BytesMut::with_capacity(PIECE_BYTES),
             sender,
-            hash: Context::new(&SHA256),
-            bytes: 0,
+            hashed: Hashing::new(),
         }
     }
 
     fn hand_on(&mut self) -> io::Result<()> {
         let piece = self.piece.split().freeze();
-        self.hash.update(&piece);
-        self.bytes += piece.len() as u64;
+        self.hashed.write_all(&piece)?;
         self.send(Piece::Bytes(piece))
     }
 
@@ -72,12 +106,12 @@ impl Pieces {
         sent.map_err(|_| io::Error::other("the file is not wanted any more"))
     }
 
-    fn finish(mut self) -> io::Result<(u64, String)> {
+    fn finish(mut self) -> io::Result<Hashing> {
         if !self.piece.is_empty() {
             self.hand_on()?;
         }
         self.send(Piece::End)?;
-        Ok((self.bytes, encode_string(self.hash.finish().as_ref())))
+        Ok(self.hashed)
     }
 }
 
@@ -95,42 +129,20 @@ impl Write for Pieces {
     }
 }
 
-/// Hashes what is written to it.
-struct Hashing {
-    hash: Context,
-    bytes: u64,
-}
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hash.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// What came of a job that made a file.
+fn made(job: Result<io::Result<Hashing>, JoinError>) -> Result<Hashing, CommandError> {
+    let made = job.map_err(|error| CommandError::Internal(error.to_string()))?;
+    made.map_err(|error| CommandError::Internal(error.to_string()))
 }
 
 /// What a file would be. Nothing is written.
 async fn hash_file(name: FileName, render: Render) -> Result<FileEntry, CommandError> {
-    let work = move || -> io::Result<Hashing> {
-        let mut out = Hashing {
-            hash: Context::new(&SHA256),
-            bytes: 0,
-        };
+    let work = tokio::task::spawn_blocking(move || {
+        let mut out = Hashing::new();
         render(&mut out)?;
         Ok(out)
-    };
-    let made = tokio::task::spawn_blocking(work).await;
-    let made = made.map_err(|error| CommandError::Internal(error.to_string()))?;
-    let made = made.map_err(|error| CommandError::Internal(error.to_string()))?;
-    Ok(FileEntry {
-        name: name.kind.to_string(),
-        bytes: made.bytes,
-        sha256: encode_string(made.hash.finish().as_ref()),
-    })
+    });
+    Ok(made(work.await)?.entry(name))
 }
 
 /// Writes a file, or finds it there with the same bytes.
@@ -146,16 +158,10 @@ async fn put_file(
         out.finish()
     });
     let written = write_or_compare(files, name, Box::pin(received(pieces, cut_short))).await;
-    let made = work.await;
+    let job = work.await;
     // If the place of the files failed, the job was ended by that.
     written?;
-    let made = made.map_err(|error| CommandError::Internal(error.to_string()))?;
-    let (bytes, sha256) = made.map_err(|error| CommandError::Internal(error.to_string()))?;
-    Ok(FileEntry {
-        name: name.kind.to_string(),
-        bytes,
-        sha256,
-    })
+    Ok(made(job)?.entry(name))
 }
 
 type MadePiece = Result<Bytes, CommandError>;
