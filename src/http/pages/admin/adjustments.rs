@@ -226,17 +226,12 @@ pub(in super::super) async fn adjust(
     let desk = desk(&pages, &visitor, &of);
     let (undo, sent) = (form.whole("undo"), Sent::of(&form, &WORDS));
     let is_confirmed = form.text("confirmed") == "yes";
-    let said = match undo {
-        "" => {
-            let work = book(&desk, &of, &sent, is_confirmed);
-            desk.said(work, || desk.form(&sent)).await?
-        }
-        key => {
-            let work = undone(&desk, &of, key);
-            desk.said(work, || desk.undo_form(key)).await?
-        }
-    };
-    match said {
+    let (booked, undone) = (
+        book(&desk, &of, &sent, is_confirmed),
+        undone(&desk, &of, undo),
+    );
+    let said = desk.booked_or_undone(&sent, undo, booked, undone);
+    match said.await? {
         Said::Page(page) => Ok(page),
         Said::Refused(why) => refused(&desk, &of, sent, &why).await,
         Said::Booked(adjusted) => {

@@ -266,17 +266,12 @@ pub(in super::super) async fn add(
     let desk = desk(&pages, &visitor, &user);
     let (undo, sent) = (form.whole("undo"), Sent::of(&form, &WORDS));
     let is_confirmed = form.text("confirmed") == "yes";
-    let said = match undo {
-        "" => {
-            let work = book(&desk, &user, &sent, is_confirmed);
-            desk.said(work, || desk.form(&sent)).await?
-        }
-        key => {
-            let work = undone(&desk, &user, key);
-            desk.said(work, || desk.undo_form(key)).await?
-        }
-    };
-    match said {
+    let (booked, undone) = (
+        book(&desk, &user, &sent, is_confirmed),
+        undone(&desk, &user, undo),
+    );
+    let said = desk.booked_or_undone(&sent, undo, booked, undone);
+    match said.await? {
         Said::Page(page) => Ok(page),
         Said::Refused(why) => refused(&desk, &user, sent, &why).await,
         Said::Booked((key, booked)) => {

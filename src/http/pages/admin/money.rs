@@ -123,9 +123,23 @@ impl Desk<'_> {
         )
     }
 
+    /// Books what a form says; or undoes the entry whose key it names, if it names one.
+    pub async fn booked_or_undone<T>(
+        &self,
+        sent: &Sent,
+        undo: &str,
+        book: impl Future<Output = Result<Outcome<T>, Problem>>,
+        undone: impl Future<Output = Result<Outcome<T>, Problem>>,
+    ) -> Result<Said<T>, Problem> {
+        match undo {
+            "" => self.said(book, || self.form(sent)).await,
+            key => self.said(undone, || self.undo_form(key)).await,
+        }
+    }
+
     /// Waits as long as the page can still say what may have happened. `form`: shown again where
     /// nobody knows whether it was booked.
-    pub async fn said<T>(
+    async fn said<T>(
         &self,
         work: impl Future<Output = Result<Outcome<T>, Problem>>,
         form: impl FnOnce() -> Markup,
@@ -239,7 +253,7 @@ impl Desk<'_> {
     }
 
     /// A button that sends an undo again.
-    pub fn undo_form(&self, key: &str) -> Markup {
+    fn undo_form(&self, key: &str) -> Markup {
         html! {
             form .actions method="post" action=(self.words.path) {
                 (self.undo_fields(key))
