@@ -42,6 +42,19 @@ pub(super) struct AuditQuery {
     until: Option<At>,
 }
 
+/// What is asked for, by actor, subject and action; an empty text asks for nothing.
+fn filter_of(texts: [Option<String>; 3], times: [Option<At>; 2]) -> AuditFilter {
+    let [actor, subject, action] = texts.map(|text| text.filter(|text| !text.is_empty()));
+    let [from, until] = times.map(|time| time.map(|At(at)| at));
+    AuditFilter {
+        actor,
+        subject,
+        action,
+        from,
+        until,
+    }
+}
+
 /// Who changed what, when and why: newest first. With a filter, a page can have few entries or none
 /// although it has a `next`: at most 5,000 entries are searched for one page.
 #[utoipa::path(get, path = "/api/admin/audit", tag = "admin", security(("key" = ["admin:read"])), params(AuditQuery),
@@ -59,13 +72,8 @@ pub(super) async fn list(
         })?;
     }
     let limit = page_entries(wanted.limit, ENTRIES_DEFAULT, ENTRIES_MAX)?;
-    let filter = AuditFilter {
-        actor: wanted.actor.filter(|text| !text.is_empty()),
-        subject: wanted.subject.filter(|text| !text.is_empty()),
-        action: wanted.action.filter(|text| !text.is_empty()),
-        from: wanted.from.map(|At(at)| at),
-        until: wanted.until.map(|At(at)| at),
-    };
+    let texts = [wanted.actor, wanted.subject, wanted.action];
+    let filter = filter_of(texts, [wanted.from, wanted.until]);
     let page = service
         .queries
         .audit_page(&filter, wanted.before.as_deref(), limit);
@@ -110,12 +118,7 @@ pub(super) async fn file(
     State(service): State<ApiState>,
     QueryParams(wanted): QueryParams<AuditFileQuery>,
 ) -> Result<Response, Problem> {
-    let filter = AuditFilter {
-        actor: wanted.actor.filter(|text| !text.is_empty()),
-        subject: wanted.subject.filter(|text| !text.is_empty()),
-        action: wanted.action.filter(|text| !text.is_empty()),
-        from: wanted.from.map(|At(at)| at),
-        until: wanted.until.map(|At(at)| at),
-    };
+    let texts = [wanted.actor, wanted.subject, wanted.action];
+    let filter = filter_of(texts, [wanted.from, wanted.until]);
     download_trail(&service, filter, wanted.exact_text.unwrap_or(false))
 }
