@@ -63,14 +63,9 @@ pub struct SearchResult {
     pub further_keys: usize,
     /// True: there are more than 5,000 keys, and names were searched only in 5,000 of them; absent
     /// otherwise.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     pub keys_unsearched: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// The id of an API key that was given whole, by mistake or for want of its id.

@@ -373,11 +373,12 @@ impl Stop {
 
     fn stand_still(&self, code: &str) -> String {
         let tasks: Vec<TaskId> = self.halted.keys().copied().collect();
-        let since = self.halted.values().flatten().min();
-        let since = since.map_or_else(String::new, |since| format!(" been halted since {since}"));
         let verb = if tasks.len() == 1 { "has" } else { "have" };
-        let halted = if since.is_empty() { " halted" } else { &since };
-        format!("{} {verb}{halted} ({code})", listed(&tasks))
+        let halted = match self.halted.values().flatten().min() {
+            Some(since) => format!("been halted since {since}"),
+            None => "halted".to_owned(),
+        };
+        format!("{} {verb} {halted} ({code})", listed(&tasks))
     }
 
     /// Each sentence once; where there are several, with their partitions.
