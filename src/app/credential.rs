@@ -112,7 +112,7 @@ impl Issuer {
             "type": ["Achievement"],
             "name": badge.name,
             "description": badge.description,
-            "criteria": {"narrative": format!("Reached {}.", badge.criterion)},
+            "criteria": {"narrative": format!("For {}.", badge.criterion)},
         });
         if let Picture::Url(url) = &badge.picture {
             achievement["image"] = json!({"id": url, "type": "Image"});

@@ -128,7 +128,7 @@ async fn keys(session: &Session, is_json: bool) -> Done {
     if is_json {
         for key in &keys {
             out.json(
-                &serde_json::json!({"key": key.id, "madeAt": key.made_at, "x": key.x,
+                &serde_json::json!({"key": key.id, "madeAt": key.made_at.to_string(), "x": key.x,
                 "use": use_of(key)}),
             )?;
         }

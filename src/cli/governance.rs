@@ -50,7 +50,7 @@ fn asked(args: &FreezeArgs) -> Done<NewVotes> {
         terms,
         control: args.control.map(Control),
         expected: None,
-        reason: args.reason.clone(),
+        reason: args.reason.clone().unwrap_or_default(),
         by: by(),
     })
 }

@@ -165,7 +165,9 @@ impl Closing {
             .try_collect()
             .await?;
         let lines: Vec<ClaimOfClose> = read.into_iter().flatten().collect();
-        let addresses = lines.iter().filter_map(|line| line.address).collect();
+        let paid = ClaimStatus::Claimable.to_string();
+        let addresses = lines.iter().filter(|line| line.status == paid);
+        let addresses = addresses.filter_map(|line| line.address).collect();
         Ok(AccountClaims {
             kind: account.kind.to_string(),
             id: account.id().to_owned(),
@@ -187,6 +189,7 @@ impl Closing {
         }
     }
 
+    /// What addresses that were paid were paid in all.
     async fn cumulative_of(
         &self,
         mut addresses: Vec<Address>,
@@ -201,12 +204,12 @@ impl Closing {
         };
         let reads = addresses.into_iter();
         let reads = reads.map(|address| self.proof(&file, &CUMULATIVE, address));
-        let read: Vec<Option<Proof>> = stream::iter(reads)
+        let read: Vec<Proof> = stream::iter(reads)
             .buffered(READS_AT_ONCE)
             .try_collect()
             .await?;
         let month = file.month;
-        let claims = read.into_iter().flatten();
+        let claims = read.into_iter();
         Ok(claims
             .map(|claim| CumulativeClaim { month, claim })
             .collect())
@@ -220,8 +223,8 @@ impl Closing {
         let claimed = row.address.filter(|_| row.status == ClaimStatus::Claimable);
         let (mut openzeppelin, mut uniswap) = (None, None);
         if let Some(address) = claimed {
-            openzeppelin = self.proof(file, &OPENZEPPELIN, address).await?;
-            uniswap = self.proof(file, &UNISWAP, address).await?;
+            openzeppelin = Some(self.proof(file, &OPENZEPPELIN, address).await?);
+            uniswap = Some(self.proof(file, &UNISWAP, address).await?);
         }
         Ok(ClaimOfClose {
             month: file.month,
@@ -252,9 +255,8 @@ impl Closing {
             return Ok(None);
         };
         let bytes = self.part(file, FileKind::Accounts, block).await?;
-        let name = FileKind::Accounts.to_string();
-        let rows = read_rows(&name, &bytes);
-        let rows = rows.map_err(|error| CommandError::Internal(error.to_string()))?;
+        let name = file.name_of(FileKind::Accounts);
+        let rows = read_rows(&name.to_string(), &bytes).map_err(|_| super::files::damaged(name))?;
         Ok(rows.into_iter().find(|row| row.account == *account))
     }
 
@@ -281,49 +283,72 @@ impl Closing {
         kind: FileKind,
         range: Range<u64>,
     ) -> Result<bytes::Bytes, CommandError> {
-        let path = file.name_of(kind).to_string();
-        let part = self.files()?.get_range(&path, range).await?;
-        part.ok_or_else(|| gone(file, kind))
+        let parts = self.parts(file, kind, &[range]).await?;
+        parts.into_iter().next().ok_or_else(|| gone(file, kind))
     }
 
-    /// What proves the claim of an address; `None`: it has none.
+    /// Whole parts of a file, in their order.
+    async fn parts(
+        &self,
+        file: &CloseFile,
+        kind: FileKind,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<bytes::Bytes>, CommandError> {
+        let path = file.name_of(kind).to_string();
+        let files = self.files()?;
+        let is_whole = |(part, range): (&bytes::Bytes, &Range<u64>)| {
+            part.len() as u64 == range.end - range.start
+        };
+        match files.get_ranges(&path, ranges).await {
+            Ok(Some(parts)) if parts.iter().zip(ranges).all(is_whole) => Ok(parts),
+            Ok(_) => Err(gone(file, kind)),
+            // Stores also refuse what lies behind the end of a file that was cut short.
+            Err(error) => {
+                let size = files.size(&path).await?;
+                let end = ranges.iter().map(|range| range.end).max();
+                match size.is_some_and(|size| Some(size) >= end) {
+                    true => Err(error.into()),
+                    false => Err(gone(file, kind)),
+                }
+            }
+        }
+    }
+
+    /// What proves the claim of an address that was paid.
     async fn proof(
         &self,
         file: &CloseFile,
         tree: &ClaimTree,
         address: Address,
-    ) -> Result<Option<Proof>, CommandError> {
-        let Some(entry) = file.entry(tree.kind) else {
-            return Ok(None);
-        };
+    ) -> Result<Proof, CommandError> {
+        let path = file.name_of(tree.kind);
+        let damaged = || super::files::damaged(path);
+        let entry = file.entry(tree.kind).ok_or_else(damaged)?;
         let places = TreePlaces {
             shape: tree.shape,
             leaves: leaves_of(tree.shape, entry.bytes),
         };
-        let Some((index, leaf)) = self.leaf_of(file, tree.kind, places, address).await? else {
-            return Ok(None);
-        };
-        let path = file.name_of(tree.kind);
+        let found = self.leaf_of(file, tree.kind, places, address).await?;
+        let (index, leaf) = found.ok_or_else(damaged)?;
         let nodes = places.proof(leaf.position);
-        let nodes = self.files()?.get_ranges(&path.to_string(), &nodes).await?;
-        let nodes = nodes.ok_or_else(|| gone(file, tree.kind))?;
+        let nodes = self.parts(file, tree.kind, &nodes).await?;
         let nodes: Option<Vec<Hash>> = nodes.iter().map(|bytes| node_of_bytes(bytes)).collect();
-        let nodes = nodes.ok_or_else(|| super::files::damaged(path))?;
+        let nodes = nodes.ok_or_else(damaged)?;
         // What was read in parts is only as good as its root.
         let root = proof_root((tree.leaf)(index, address, leaf.amount), &nodes);
         if file.roots.of(tree.kind).and_then(Hash::of_text) != Some(root) {
-            return Err(super::files::damaged(path));
+            return Err(damaged());
         }
-        Ok(Some(Proof {
+        Ok(Proof {
             root: root.to_string(),
             index,
             address,
             amount: leaf.amount.to_string(),
             proof: nodes.iter().map(Hash::to_string).collect(),
-        }))
+        })
     }
 
-    /// The leaf of an address and its number. Addresses are spread evenly, so that a guess is near;
+    /// The leaf of an address and its number; `None`: it has none. Addresses are spread evenly, so that a guess is near;
     /// and every second guess halves what is left, however they are spread.
     async fn leaf_of(
         &self,

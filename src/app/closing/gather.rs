@@ -24,8 +24,9 @@ impl Closing {
         let Some(may_change) = statements.may_change_of() else {
             let detail = format!(
                 "{month} is not final yet: it closes 72 hours after its end, once everything before \
-                 that is rated and posted and no award of it is pending; `tidemark doctor` says what \
-                 it waits for"
+                 that is rated and posted and no award of it is pending. Quiet partitions report once a \
+                 minute, so after a start this can take two minutes; if it takes longer, \
+                 `tidemark doctor` names what stands still"
             );
             return Err(Refusal::conflict("month_not_final", detail).into());
         };

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::carry::close_file;
 use crate::app::CommandError;
+use crate::app::queries::{optional_text, text};
 use crate::claims::{CloseTotals, FileKind, Roots};
 use crate::domain::closing::TermsText;
 use crate::domain::time::{Millis, Month};
@@ -35,7 +36,7 @@ pub struct ClosedFileInfo {
 }
 
 /// A close.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CloseView {
     /// The month.
@@ -46,11 +47,13 @@ pub struct CloseView {
     /// Who began it.
     pub begun_by: String,
     /// When.
+    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub begun_at: Millis,
     /// Who finished it.
     pub closed_by: Option<String>,
     /// When.
+    #[serde(serialize_with = "optional_text")]
     #[schema(value_type = Option<String>)]
     pub closed_at: Option<Millis>,
     /// Wallets are those as of this position of the control feed.

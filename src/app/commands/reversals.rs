@@ -81,11 +81,20 @@ impl Commands {
             time,
             ..
         } = request;
+        let too_old = || {
+            let detail = "the request is more than 35 days old; correct it with an adjustment";
+            Refusal::conflict("too_old", detail)
+        };
+        let is_too_old = *time < now.plus(-BEHIND_MS_MAX);
         let found = usage_list::one(self.db(), user, source, id, *time, now).await?;
         let Some(found) = found else {
+            // Its row may have expired.
+            if is_too_old {
+                return Err(too_old().into());
+            }
             let detail = format!(
                 "no request of {user} has the source '{source}', the id '{id}' and the time {time}; \
-                 it may not be rated yet, have expired, or never have been accepted"
+                 it may not be rated yet, or never have been accepted"
             );
             return Err(Refusal::not_found("unknown_original", detail).into());
         };
@@ -100,9 +109,8 @@ impl Commands {
             Some(_) => return Ok(()),
             None => (),
         }
-        if *time < now.plus(-BEHIND_MS_MAX) {
-            let detail = "the request is more than 35 days old; correct it with an adjustment";
-            return Err(Refusal::conflict("too_old", detail).into());
+        if is_too_old {
+            return Err(too_old().into());
         }
         match earned_nothing(&found) {
             true => Err(Refusal::conflict("nothing_to_reverse", NOTHING).into()),

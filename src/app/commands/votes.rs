@@ -142,6 +142,10 @@ impl Commands {
             let detail = "the weights are not those of the preview any more; look at a new preview, and freeze that";
             return Err(Refusal::conflict("changed_meanwhile", detail).into());
         }
+        if frozen.addresses == 0 {
+            let detail = "nobody has weight by these terms, so there is nothing to freeze; look at the preview for what accounts without a wallet have";
+            return Err(Refusal::conflict("nothing_to_freeze", detail).into());
+        }
         for (number, piece) in (0..).zip(document.pieces) {
             votes::put_piece(self.db(), &frozen.proposal, &frozen.hash, number, piece).await?;
         }

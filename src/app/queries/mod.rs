@@ -209,7 +209,7 @@ pub(super) fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Resul
 }
 
 /// The same of what may be missing: `null`.
-fn optional_text<T: Display, S: Serializer>(
+pub(super) fn optional_text<T: Display, S: Serializer>(
     value: &Option<T>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -308,8 +308,8 @@ pub struct FreezeArgs {
     #[arg(long, value_name = "NUMBER")]
     pub control: Option<u64>,
     /// Reason, kept in the audit entry.
-    #[arg(long, default_value = "frozen by tidemark governance freeze")]
-    pub reason: String,
+    #[arg(long, required_unless_present = "dry_run")]
+    pub reason: Option<String>,
     /// Show what would be frozen, and write nothing.
     #[arg(long)]
     pub dry_run: bool,

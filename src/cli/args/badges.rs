@@ -58,6 +58,8 @@ pub enum BadgesCommand {
     /// Credentials that it signed can no longer be verified; their earners download them again.
     WithdrawKey {
         /// The key, as `tidemark badges keys` shows it.
+        // Ids are base64url: one in 64 begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         key: String,
         /// Why; it is kept in the audit entry.
         #[arg(long)]

@@ -29,10 +29,10 @@ pub struct CloseArgs {
     /// Month (UTC), such as 2026-10. Without it, what was closed so far is listed.
     pub month: Option<Month>,
     /// Whole tokens to share among all points, pro rata.
-    #[arg(long, value_name = "TOKENS", group = "share", requires_all = ["decimals", "month"])]
+    #[arg(long, value_name = "TOKENS", group = "share", requires_all = ["decimals", "month"], allow_negative_numbers = true)]
     pub pool: Option<String>,
     /// Whole tokens for each point.
-    #[arg(long, value_name = "TOKENS", group = "share", requires_all = ["decimals", "month"])]
+    #[arg(long, value_name = "TOKENS", group = "share", requires_all = ["decimals", "month"], allow_negative_numbers = true)]
     pub tokens_per_point: Option<String>,
     /// How many decimals the token has, 0 to 36.
     #[arg(long, value_name = "COUNT", requires = "share")]
@@ -41,7 +41,12 @@ pub struct CloseArgs {
     #[arg(long, value_name = "KINDS", requires = "share")]
     pub kinds: Option<String>,
     /// An account that has fewer whole tokens to get waits for a later close [default: 0].
-    #[arg(long, value_name = "TOKENS", requires = "share")]
+    #[arg(
+        long,
+        value_name = "TOKENS",
+        requires = "share",
+        allow_negative_numbers = true
+    )]
     pub minimum: Option<String>,
     /// Show what would be paid, and write nothing.
     #[arg(long, requires = "month")]

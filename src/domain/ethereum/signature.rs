@@ -30,7 +30,7 @@ pub enum SignatureError {
     Form,
     /// Another number of bytes.
     #[error(
-        "the signature has {0} bytes instead of 65; copy the whole signature from the wallet. Signatures of contract wallets (EIP-1271), such as Safe, are not supported: link the address of a key"
+        "the signature is {0} bytes long instead of 65; copy the whole signature from the wallet. Signatures of contract wallets (EIP-1271), such as Safe, are not supported: link the address of a key"
     )]
     Length(usize),
     /// v is none of the four values.

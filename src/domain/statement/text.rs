@@ -28,17 +28,26 @@ impl fmt::Display for Statement {
             writeln!(f, "  {:<12}{shadow:>20} USD (not charged)", "shadow cost")?;
         }
         writeln!(f)?;
+        let requests = self.outcomes.requests;
         write!(
             f,
-            "  {} requests, {} successful, {} failed",
-            self.outcomes.requests,
+            "  {requests} request{}, {} successful, {} failed",
+            if requests == 1 { "" } else { "s" },
             self.successful(),
             self.outcomes.failed
         )?;
-        if self.reversed > 0 {
-            write!(f, ", {} reversed", self.reversed)?;
+        for (count, what) in [(self.others(), "other"), (self.reversed, "reversed")] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
         }
         writeln!(f)?;
+        if self.successful() < 0 {
+            writeln!(
+                f,
+                "  (requests of closed months were reversed in this month and are taken off here)"
+            )?;
+        }
         self.write_services(f)?;
         self.write_days(f)
     }

@@ -33,6 +33,7 @@ pub(super) async fn show(
     caller: Caller,
     State(service): State<ApiState>,
     PathParams(whose): OfAccount,
+    _: NoQuery,
 ) -> Result<Json<WalletView>, Problem> {
     let account = named(whose)?;
     caller.must_read(&account)?;

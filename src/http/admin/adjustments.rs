@@ -140,7 +140,8 @@ pub(super) struct AdjustmentToUndo {
         (status = 404, description = "`unknown_entry`: the account has no adjustment with this key.", body = Problem,
             content_type = "application/problem+json"),
         (status = 422, description = "`invalid_idempotency_key`: the key is empty or too long. `idempotency_key_reused`: another entry has the key \
-            of the counter-entry. `amount_out_of_range`: an amount that cannot be taken back in one entry.", body = Problem,
+            of the counter-entry. `amount_out_of_range`: an amount that cannot be taken back in one entry. `adjustments_exceeded`: all adjustments of \
+            the account together would be more than 100,000,000,000 points, up and down.", body = Problem,
             content_type = "application/problem+json"),
     ))]
 pub(super) async fn undo(

@@ -82,6 +82,7 @@ impl ClosePath {
 pub(super) async fn list(
     _: May<AdminRead>,
     State(service): State<ApiState>,
+    _: NoQuery,
 ) -> Result<Json<CloseList>, Problem> {
     let closes = service.closing.list().await?;
     Ok(Json(CloseList { closes }))
@@ -164,6 +165,7 @@ pub(super) async fn show(
     _: May<AdminRead>,
     State(service): State<ApiState>,
     PathParams(month): PathParams<Month>,
+    _: NoQuery,
 ) -> Result<Json<CloseView>, Problem> {
     Ok(Json(service.closing.show(month).await?))
 }
@@ -186,6 +188,7 @@ pub(super) async fn file(
     _: May<AdminRead>,
     State(service): State<ApiState>,
     PathParams(path): PathParams<ClosePath>,
+    _: NoQuery,
 ) -> Result<Response, Problem> {
     download_closed(&service, path.month, path.kind()?, Downloader::Admin).await
 }
@@ -216,7 +219,7 @@ pub(in crate::http) async fn published(
 ) -> Result<Response, Problem> {
     let kind = path.kind()?;
     if !kind.is_public() {
-        let why = format!("{kind} names accounts; only admins may read it");
+        let why = format!("{kind} is not for download by everybody; admins read it with a key");
         return Err(Problem::new(
             axum::http::StatusCode::NOT_FOUND,
             "no_such_file",

@@ -152,7 +152,7 @@ pub(super) async fn preview(
     responses(
         (status = 200, description = "What is frozen.", body = VotesView),
         (status = 409, description = "`proposal_frozen`: it was frozen by other terms. `changed_meanwhile`: the weights are not those of \
-            `expectedHash`. `month_not_final`, `account_not_final`: points can still change. `control_ahead`: there is no such control position yet. \
+            `expectedHash`. `nothing_to_freeze`: no address has weight by these terms. `month_not_final`, `account_not_final`: points can still change. `control_ahead`: there is no such control position yet. \
             `too_many_addresses`: more than 1,000,000. `no_rules`: no rules have been published yet.", body = Problem,
             content_type = "application/problem+json"),
         (status = 422, description = "`invalid_proposal`: no proposal can have such a name. `invalid_terms`: period, kinds or cap. \

@@ -80,7 +80,7 @@ fn table(closes: &[ClaimOfClose]) -> Markup {
                     @for close in closes {
                         tr {
                             td { (close.month) }
-                            td { (status(close)) }
+                            td { (status(close)) (debts(close)) }
                             td .num { (close.eligible_points) }
                             td .num { (tokens(&close.amount, close.decimals)) }
                             td .num { (tokens(&close.paid, close.decimals)) }
@@ -100,9 +100,22 @@ fn status(close: &ClaimOfClose) -> Markup {
             "claimable" => "Claimable",
             "no_wallet" => "No wallet linked: paid in a later close",
             "below_minimum" => "Below the minimum: paid in a later close",
-            "debt" => { "Reversed points of earlier months: " (close.debt) " are taken off later months" },
+            "debt" => "More points were reversed than earned",
             "excluded" => "This kind of account took no part",
             _ => "Nothing to claim",
+        }
+    }
+}
+
+/// Points of closed months that were reversed: they are taken off what is paid.
+fn debts(close: &ClaimOfClose) -> Markup {
+    let has = |points: &str| points != "0";
+    html! {
+        @if has(&close.debt_before) {
+            span .help { "Reversed points of earlier months, taken off this month: " (close.debt_before) }
+        }
+        @if has(&close.debt) {
+            span .help { "Reversed points, still to be taken off later months: " (close.debt) }
         }
     }
 }

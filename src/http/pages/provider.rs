@@ -66,7 +66,7 @@ fn models_card(used: &ModelUse) -> Markup {
                 }
             }
             @if used.lines.is_empty() {
-                p .empty { "No requests found. Requests are kept for 35 days if request logging is on." }
+                p .empty { "No requests found. Requests are kept for at least 35 days if request logging is on." }
             } @else {
                 div .scroll.cells.dense tabindex="0" role="group" aria-labelledby="models-h" { (models_table(used)) }
             }

@@ -167,6 +167,9 @@ fn rewards(overview: &ReferralOverview) -> Markup {
             }
             tfoot { tr { th scope="row" { "Points" } td .n { (number(rewards.total)) } } }
         }
+        p .help {
+            "Shares of requests that were counted or reversed after their month had closed are not in these sums. They are in the part “Late” of the month in which that happened."
+        }
     }
 }
 

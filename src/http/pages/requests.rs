@@ -164,7 +164,7 @@ fn table(visitor: &Visitor, user: &Account, found: &UsageOfDay, filter: &UsageFi
         } @else if found.requests.is_empty() && is_filtered {
             p .empty { "No requests match on " (found.day) "." }
         } @else if found.requests.is_empty() {
-            p .empty { "No requests to show on " (found.day) ". Requests are kept for 35 days if request logging is on." }
+            p .empty { "No requests to show on " (found.day) ". Requests are kept for at least 35 days if request logging is on." }
         } @else {
             div .scroll.wide.cells.dense tabindex="0" role="group" aria-label="Requests, by time" {
                 table {

@@ -94,7 +94,8 @@ impl Subject {
                 p .help {
                     (counted(statement.outcomes.requests, "request")) ", " (number(statement.successful())) " successful, " (number(statement.outcomes.failed)) " failed" @if statement.others() > 0 { ", " (number(statement.others())) " other" } @if statement.reversed > 0 { ", " (number(statement.reversed)) " reversed" } "."
                     @if statement.others() > 0 { " Others are requests that a client got wrong, with a status such as 404 or 429; they neither earn nor cost anything." }
-                    @if late > 0 { " " (counted(late, "request")) " arrived late, for months that had already closed, so they are not part of any day." }
+                    @if late > 0 { " " (counted(late, "request")) @if late == 1 { " arrived late, for a month that had already closed, and is" } @else { " arrived late, for months that had already closed, and are" } " not part of any day." }
+                    @if statement.successful() < 0 { " Requests of closed months were reversed in this month and are taken off here." }
                 }
             }
         }

@@ -64,7 +64,7 @@ pub enum AdjustmentError {
     TooMuch(Points),
     /// All corrections of the account together are more than they may be.
     #[error(
-        "{account} was adjusted by {adjusted} points before, up and down together; with {points} more it would be over {ADJUSTED_MAX}"
+        "all adjustments of {account}, up and down together, are {adjusted} points; with this one of {points} they would be more than {ADJUSTED_MAX}"
     )]
     Exceeded {
         /// The account.
@@ -76,7 +76,7 @@ pub enum AdjustmentError {
     },
     /// The key was used for another amount.
     #[error(
-        "the idempotency key {key} was used for {before} points; use a new key for another adjustment"
+        "the idempotency key {key} was used for an adjustment of {before}; use a new key for another one"
     )]
     KeyReused {
         /// The key.

@@ -266,6 +266,42 @@ async fn claims_whose_files_are_gone_wait_for_an_admin() {
 }
 
 #[tokio::test]
+async fn claims_whose_files_were_cut_short_or_changed_are_not_called_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Objects::in_directory(folder.path()).unwrap();
+    for files in [Objects::in_memory(), directory] {
+        let stand = final_stand().await.with_files(files.clone());
+        let closed = stand.post(super::closes::ROUTE, &body("2026-08")).await;
+        assert_eq!(closed.status, 200, "{:?}", closed.body);
+        for name in [
+            "accounts.csv",
+            "openzeppelin.tree",
+            "uniswap.tree",
+            "cumulative.tree",
+        ] {
+            let path = format!("2026-08/{name}");
+            let whole = files.get(&path).await.unwrap().unwrap();
+            let put = async |bytes: Vec<u8>| {
+                files.delete(&path).await.unwrap();
+                assert!(files.put(&path, bytes.into()).await.unwrap());
+                stand.get("/api/users/ann/claims").await.code()
+            };
+            for left in [0, 20] {
+                let expected = (503, "closing_file_missing".to_owned());
+                let said = put(whole[..left].to_vec()).await;
+                assert_eq!(said, expected, "{left} bytes of {path}");
+            }
+            let expected = (409, "closing_file_damaged".to_owned());
+            assert_eq!(put(vec![b'x'; whole.len()]).await, expected, "{path}");
+            files.delete(&path).await.unwrap();
+            assert!(files.put(&path, whole).await.unwrap());
+        }
+        let mended = stand.get("/api/users/ann/claims").await;
+        assert_eq!(mended.status, 200, "{:?}", mended.body);
+    }
+}
+
+#[tokio::test]
 async fn a_close_that_comes_out_differently_is_refused_and_writes_nothing() {
     let stand = final_stand().await;
     let files = Objects::in_memory();

@@ -1,6 +1,7 @@
 //! Taking requests back: by admins, and by keys that may speak for one source only.
 
 use serde_json::{Value, json};
+use tidemark::domain::time::DAY_MS;
 use tidemark::store::db::{Db, Table};
 
 use super::admin::{post, told};
@@ -31,6 +32,11 @@ async fn an_admins_reversal_is_recorded_once_per_key_and_sent() {
     assert_eq!(other.code(), (422, "idempotency_key_reused".to_owned()));
     let unknown = post(&stand, PATH, "ticket-2", &of("r-3")).await;
     assert_eq!(unknown.code(), (404, "unknown_original".to_owned()));
+    // The row of a request that is too old may have expired.
+    let mut old = of("r-3");
+    old["time"] = NOON.plus(-43 * DAY_MS).to_string().into();
+    let old = post(&stand, PATH, "ticket-2", &old).await;
+    assert_eq!(old.code(), (409, "too_old".to_owned()));
     let mut silent = of("r-2");
     silent["reason"] = "".into();
     let silent = post(&stand, PATH, "ticket-3", &silent).await;

@@ -82,7 +82,7 @@ async fn an_admin_previews_types_the_month_and_closes_it_and_accounts_see_their_
         &[
             "openzeppelin.json",
             "accounts.csv",
-            "names accounts",
+            "for admins",
             "Merkle roots",
         ],
     );
@@ -110,6 +110,24 @@ async fn an_admin_previews_types_the_month_and_closes_it_and_accounts_see_their_
     let page = text(&dora.get(&stand, "/users/dora/claims").await);
     has(&page, &["No wallet linked: paid in a later close"]);
     assert!(!page.contains("Download proofs"));
+    // In September bob loses more than he earns: his debt stands beside the status.
+    let september = admin
+        .post(
+            &stand,
+            "/admin/closes",
+            &[&with("month", "2026-09")[..], &[("typed", "2026-09")]].concat(),
+        )
+        .await;
+    assert_eq!(location(&september), "/admin/closes?done=2026-09");
+    let mut bob = Jar::signed_in(&stand, &["account:user:bob"]).await;
+    let page = text(&bob.get(&stand, "/users/bob/claims").await);
+    has(
+        &page,
+        &[
+            "More points were reversed than earned",
+            "Reversed points, still to be taken off later months: 5",
+        ],
+    );
     // A reader sees, and closes nothing.
     let mut reader = Jar::signed_in(&stand, &["admin:read"]).await;
     let page = text(&reader.get(&stand, "/admin/closes").await);

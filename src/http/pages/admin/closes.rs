@@ -396,7 +396,7 @@ fn files(close: &CloseView) -> Markup {
                 @for file in &close.files {
                     li {
                         a href=(format!("{PATH}/{}/{}", close.month, file.name)) download { (file.name) }
-                        @if file.public { " – public" } @else { " – names accounts" }
+                        @if file.public { " – public" } @else { " – for admins" }
                     }
                 }
             }

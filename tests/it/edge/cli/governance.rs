@@ -30,8 +30,17 @@ fn weights_are_previewed_frozen_shown_and_each_refusal_has_its_code() {
     run(earned(&place.path("data"), month, &earners));
     let name = month.to_string();
     let terms = ["--from", &name, "--to", &name, "--formula"];
+    let reason = |more: &[&str]| match more.contains(&"--reason") || more.contains(&"--dry-run") {
+        true => Vec::new(),
+        false => vec!["--reason", "another vote"],
+    };
     let freeze = |proposal: &str, more: &[&str]| {
-        let args = [&["governance", "freeze", proposal], &terms[..], more];
+        let args = [
+            &["governance", "freeze", proposal],
+            &terms[..],
+            more,
+            &reason(more),
+        ];
         place.tidemark(&args.concat())
     };
     until("the month is final", || {
@@ -102,7 +111,7 @@ fn weights_are_previewed_frozen_shown_and_each_refusal_has_its_code() {
 
     let later = ["governance", "freeze", "q2", "--from", &name, "--to"];
     let with_end = |end: &str, more: &[&str]| {
-        place.tidemark(&[&later[..], &[end, "--formula"], more].concat())
+        place.tidemark(&[&later[..], &[end, "--formula"], more, &reason(more)].concat())
     };
     for (said, code) in [
         (freeze("q1", &["total"]), "proposal_frozen"),
