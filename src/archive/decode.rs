@@ -5,13 +5,16 @@ use bytes::Bytes;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::file::statistics::Statistics;
 use parquet::schema::types::SchemaDescriptor;
 
 use super::batch::{Batch, Flags, ReadColumn, Scalars, Texts, spread};
 use super::column::Shape;
 use super::encode::{DOLLAR_BYTES, FORMAT, FORMAT_KEY};
 use super::error::ArchiveError;
+use super::layout::{FileName, Folder};
 use super::row::{Column, Columns};
+use crate::domain::time::{Day, Millis};
 
 /// A file of the archive.
 pub struct ArchiveFile {
@@ -39,6 +42,58 @@ impl ArchiveFile {
         }
         let places = places(metadata.schema_descr())?;
         Ok(ArchiveFile { file, places })
+    }
+
+    /// Opens the bytes of the file at a path, and checks that its rows are those that the path
+    /// names: a file that was copied to another path would be counted twice, or in place of another.
+    /// What files say of their columns is enough for that; no row is read.
+    ///
+    /// # Errors
+    /// As [`ArchiveFile::open`]; or [`ArchiveError::Misplaced`].
+    pub fn open_at(
+        folder: Folder,
+        name: FileName,
+        bytes: Bytes,
+    ) -> Result<ArchiveFile, ArchiveError> {
+        let file = ArchiveFile::open(bytes)?;
+        file.check_range(Column::epoch, |epoch| epoch == i64::from(name.epoch.0))?;
+        file.check_range(Column::partition, |source| {
+            source == i64::from(name.source.0)
+        })?;
+        file.check_range(Column::offset, |offset| {
+            u64::try_from(offset).is_ok_and(|at| (name.from.0..name.to.0).contains(&at))
+        })?;
+        file.check_range(Column::month, |day| {
+            day == i64::from(folder.month.first_day().0)
+        })?;
+        file.check_range(Column::log_time, |at| Millis(at).day() == folder.day)?;
+        Ok(file)
+    }
+
+    /// Whether the least and the greatest value of a column are right, row group by row group.
+    fn check_range(
+        &self,
+        column: Column,
+        is_right: impl Fn(i64) -> bool,
+    ) -> Result<(), ArchiveError> {
+        let Some(place) = self.places[column as usize] else {
+            return Ok(());
+        };
+        for group in self.file.metadata().row_groups() {
+            let Some((least, greatest)) = group.column(place).statistics().and_then(range) else {
+                continue;
+            };
+            if let Some(wrong) = [least, greatest]
+                .into_iter()
+                .find(|value| !is_right(*value))
+            {
+                return Err(ArchiveError::Misplaced {
+                    column: column.name(),
+                    found: shown(column, wrong),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// How many rows it has.
@@ -78,6 +133,24 @@ impl ArchiveFile {
         columns: Columns,
     ) -> impl Iterator<Item = Result<Batch, ArchiveError>> + '_ {
         (0..self.groups()).map(move |group| self.read_group(group, columns))
+    }
+}
+
+/// The least and the greatest number of a column.
+fn range(statistics: &Statistics) -> Option<(i64, i64)> {
+    match statistics {
+        Statistics::Int32(of) => Some((i64::from(*of.min_opt()?), i64::from(*of.max_opt()?))),
+        Statistics::Int64(of) => Some((*of.min_opt()?, *of.max_opt()?)),
+        _ => None,
+    }
+}
+
+/// A number of a column, for people.
+fn shown(column: Column, value: i64) -> String {
+    match (column.shape(), i32::try_from(value)) {
+        (Shape::Instant, _) => Millis(value).to_string(),
+        (Shape::Date, Ok(day)) => Day(day).to_string(),
+        _ => value.to_string(),
     }
 }
 

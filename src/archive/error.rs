@@ -10,20 +10,55 @@ use crate::objects::ObjectsError;
 pub enum ArchiveError {
     /// The bytes are not those of a Parquet file, or were damaged.
     #[error(
-        "not a readable Parquet file: {0}; if the archive was damaged, restore the file or let the \
-         audit write it again"
+        "not a readable Parquet file: {0}; it was cut short or damaged, and is not written again: \
+         restore it from a copy (docs/archive.md#damaged-files)"
     )]
     Parquet(#[from] ParquetError),
     /// It is a Parquet file, but none of the archive, or of a later version.
-    #[error("not an archive file that this version can read: {0}; use the tidemark that wrote it")]
+    #[error(
+        "not an archive file that this version can read: {0}; use the version of tidemark that wrote \
+         it, or, if it was not written by tidemark, move it away (docs/archive.md#damaged-files)"
+    )]
     Format(String),
     /// A value that no version writes.
-    #[error("column {column} holds {found}, which is not a value of it; the file was damaged")]
+    #[error(
+        "column {column} holds {found}, which is not a value of it; the file was damaged: restore it \
+         from a copy (docs/archive.md#damaged-files)"
+    )]
     Value {
         /// The column.
         column: &'static str,
         /// What is there.
         found: String,
+    },
+    /// The rows are not those that the path names.
+    #[error(
+        "column {column} holds {found}, which does not belong into a file of this path: another file \
+         was copied or moved here; restore the right one, or, if this path did not exist before, \
+         remove it (docs/archive.md#damaged-files)"
+    )]
+    Misplaced {
+        /// The column that says so.
+        column: &'static str,
+        /// What is there, for people.
+        found: String,
+    },
+    /// A file was listed, and is not there.
+    #[error(
+        "it was listed and is gone: restore it if it was deleted, or repeat this if files are being \
+         moved (docs/archive.md#damaged-files)"
+    )]
+    Gone,
+    /// What says up to where there is an archive cannot be read.
+    #[error(
+        "{path} is damaged: {what}; restore it from a copy, or remove it: the auditor writes it again \
+         with its next file (docs/archive.md#damaged-files)"
+    )]
+    Coverage {
+        /// Which file.
+        path: String,
+        /// What is wrong.
+        what: String,
     },
     /// Where files lie does not answer, or refuses them. Trying again may help.
     #[error("the archive in {place} cannot be used: {what}")]
@@ -52,6 +87,9 @@ impl ArchiveError {
             ArchiveError::Parquet(_) => "archive_unreadable",
             ArchiveError::Format(_) => "archive_format",
             ArchiveError::Value { .. } => "archive_value",
+            ArchiveError::Misplaced { .. } => "archive_misplaced",
+            ArchiveError::Gone => "archive_file_gone",
+            ArchiveError::Coverage { .. } => "archive_coverage_damaged",
             ArchiveError::Objects { .. } => "archive_unreachable",
             ArchiveError::Path(_) => "archive_path",
         }

@@ -137,9 +137,17 @@ impl ArchiveStore {
 
     async fn read_coverage(&self, name: &CoverageName) -> Result<Option<Coverage>, ArchiveError> {
         let bytes = self.get(&name.to_string()).await?;
+        let damaged = |what: String| ArchiveError::Coverage {
+            path: name.to_string(),
+            what,
+        };
         let read = |bytes: Bytes| {
-            serde_json::from_slice(&bytes)
-                .map_err(|error| ArchiveError::Format(format!("{name}: {error}")))
+            let read: serde_json::Result<Coverage> = serde_json::from_slice(&bytes);
+            let coverage = read.map_err(|error| damaged(error.to_string()))?;
+            match CoverageName::of(&coverage) {
+                own if own == *name => Ok(coverage),
+                own => Err(damaged(format!("it holds what belongs into {own}"))),
+            }
         };
         bytes.map(read).transpose()
     }

@@ -12,7 +12,9 @@ use super::engine;
 use super::output::{Done, Failure, Out, counted};
 use super::progress;
 use super::session::Session;
-use crate::app::queries::verify::{Difference, Progress, Share, Verified, VerifyRequest};
+use crate::app::queries::verify::{
+    Difference, Progress, Share, ShareCounts, Verified, VerifyError, VerifyRequest,
+};
 use crate::domain::time::Month;
 use crate::ops::config::Config;
 
@@ -21,7 +23,18 @@ use crate::ops::config::Config;
 struct DoneShare {
     month: Option<String>,
     share: Share,
+    /// Files of versions that did not count yet lack it: such a share is verified again.
+    counts: ShareCounts,
     differences: Vec<ShownDifference>,
+    skipped: Vec<SkippedAccount>,
+}
+
+/// An account that could not be compared.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SkippedAccount {
+    account: String,
+    /// Why.
+    skipped: String,
 }
 
 /// A difference, as people and programs see it.
@@ -50,11 +63,17 @@ impl From<&Difference> for ShownDifference {
 pub async fn run(session: &Session, config: &Config, args: &VerifyArgs) -> Done {
     let mut out = Out::new();
     let verified = verify(session, config, args, &mut out).await;
-    let (verified, before) = verified.map_err(cannot_verify)?;
-    let differences = verified.differences + before;
-    show(&mut out, args, &verified, differences)?;
+    let verified = match verified {
+        Ok(verified) => verified,
+        Err(failure) => {
+            // What was found before it ended.
+            out.finish()?;
+            return Err(cannot_verify(failure));
+        }
+    };
+    show(&mut out, args, &verified)?;
     out.finish()?;
-    match differences {
+    match verified.counts.differences {
         0 => Ok(()),
         _ => Err(Failure::Said(1)),
     }
@@ -68,31 +87,35 @@ fn cannot_verify(failure: Failure) -> Failure {
     }
 }
 
-/// Verifies, and shows what is found; with the number of differences that an earlier run found.
+/// Verifies, and shows what is found, also by the run that it continues.
 async fn verify(
     session: &Session,
     config: &Config,
     args: &VerifyArgs,
     out: &mut Out,
-) -> Done<(Verified, u64)> {
+) -> Done<Verified> {
     let archive = engine::archive_to_read(config, args.archive.as_ref()).await?;
     let done = match &args.resume {
         Some(path) => read_done(path, args.month)?,
         None => Vec::new(),
     };
-    let mut before = 0;
-    for difference in done.iter().flat_map(|done| &done.differences) {
-        show_difference(out, args, difference)?;
-        before += 1;
+    for done in &done {
+        for difference in &done.differences {
+            show_difference(out, args, difference)?;
+        }
+        for skipped in &done.skipped {
+            show_skipped(out, args, skipped)?;
+        }
     }
     let mut kept = args.resume.as_deref().map(open_done).transpose()?;
     let request = VerifyRequest {
+        now: session.now(),
         month: args.month,
-        done: done.iter().map(|done| done.share).collect(),
-        accounts_max: args.accounts_max,
+        done: done.iter().map(|done| (done.share, done.counts)).collect(),
+        accounts_max: args.accounts_max.get(),
     };
     let bar = progress::bar(None, "requests");
-    let mut of_share = Vec::new();
+    let (mut differences, mut skipped_accounts) = (Vec::new(), Vec::new());
     let mut failed = Ok(());
     let tell = |progress| {
         let told = match progress {
@@ -108,18 +131,25 @@ async fn verify(
             Progress::Found(difference) => {
                 let shown = ShownDifference::from(&*difference);
                 let told = bar.suspend(|| show_difference(out, args, &shown));
-                of_share.push(shown);
+                differences.push(shown);
                 told
             }
-            Progress::Skipped(account, why) => bar.suspend(|| match args.json {
-                true => out.json(&json!({"account": account.to_string(), "skipped": why})),
-                false => out.line(format!("{account}: not compared, because {why}")),
-            }),
-            Progress::Compared(share) => {
+            Progress::Skipped(account, why) => {
+                let skipped = SkippedAccount {
+                    account: account.to_string(),
+                    skipped: why.to_owned(),
+                };
+                let told = bar.suspend(|| show_skipped(out, args, &skipped));
+                skipped_accounts.push(skipped);
+                told
+            }
+            Progress::Compared(share, counts) => {
                 let done = DoneShare {
                     month: args.month.map(|month| month.to_string()),
                     share,
-                    differences: std::mem::take(&mut of_share),
+                    counts,
+                    differences: std::mem::take(&mut differences),
+                    skipped: std::mem::take(&mut skipped_accounts),
                 };
                 match &mut kept {
                     Some(file) => keep(file, &done),
@@ -134,7 +164,22 @@ async fn verify(
     let verified = session.queries().verify(&archive, &request, tell).await;
     bar.finish_and_clear();
     failed?;
-    Ok((verified.map_err(Failure::failed)?, before))
+    verified.map_err(|error| match error {
+        // It ran to its end.
+        VerifyError::NothingCompared(_) => Failure::refused(error),
+        error => Failure::failed(error),
+    })
+}
+
+fn show_skipped(out: &mut Out, args: &VerifyArgs, skipped: &SkippedAccount) -> Done {
+    let SkippedAccount {
+        account,
+        skipped: why,
+    } = skipped;
+    match args.json {
+        true => out.json(skipped),
+        false => out.line(format!("{account}: not compared, because {why}")),
+    }
 }
 
 fn show_difference(out: &mut Out, args: &VerifyArgs, found: &ShownDifference) -> Done {
@@ -147,42 +192,32 @@ fn show_difference(out: &mut Out, args: &VerifyArgs, found: &ShownDifference) ->
     }
 }
 
-fn show(out: &mut Out, args: &VerifyArgs, verified: &Verified, differences: u64) -> Done {
+fn show(out: &mut Out, args: &VerifyArgs, verified: &Verified) -> Done {
+    let counts = verified.counts;
+    let not_compared = verified.not_compared();
     if args.json {
         return out.json(&json!({
-            "differences": differences,
-            "accounts": verified.accounts,
-            "skipped": verified.skipped,
-            "requests": verified.requests,
+            "month": verified.month.map(|month| month.to_string()),
+            "differences": counts.differences,
+            "accounts": counts.accounts,
+            "skipped": counts.skipped,
+            "requests": counts.requests,
+            "notCompared": not_compared,
             "firstMonth": verified.first.map(|month| month.to_string()),
             "monthsLeftOut": verified.left_out.keys().map(Month::to_string).collect::<Vec<_>>(),
             "lifetimeCompared": verified.is_whole,
         }));
     }
-    for (month, why) in &verified.left_out {
-        out.line(format!(
-            "{month} was not compared: the archive lacks requests ({why})"
-        ))?;
+    for what in not_compared {
+        out.line(what)?;
     }
-    if let Some(first) = verified.first {
-        out.line(format!(
-            "compared from {first}: the archive does not hold every request before it, so facts of \
-             an account's whole life are not compared either"
-        ))?;
-    } else if !verified.is_whole {
-        out.line("facts of an account's whole life were not compared")?;
-    }
-    if verified.skipped > 0 {
-        out.line(format!(
-            "not compared: {}",
-            counted(verified.skipped, "account")
-        ))?;
-    }
+    let of_month = verified.month.map(|month| format!(" of {month}"));
     out.line(format!(
-        "{} compared with {} in the archive: {}",
-        counted(verified.accounts, "account"),
-        counted(verified.requests, "request"),
-        match differences {
+        "{} compared with {}{} in the archive: {}",
+        counted(counts.accounts, "account"),
+        counted(counts.requests, "request"),
+        of_month.unwrap_or_default(),
+        match counts.differences {
             0 => "no difference".to_owned(),
             some => counted(some, "difference"),
         }
@@ -197,7 +232,7 @@ fn read_done(path: &Path, month: Option<Month>) -> Done<Vec<DoneShare>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed(&error)),
     };
-    let mut done = Vec::new();
+    let mut done: Vec<DoneShare> = Vec::new();
     for line in BufReader::new(file).lines() {
         let line = line.map_err(|error| failed(&error))?;
         // The last line of a run that was killed may be cut off.
@@ -209,6 +244,8 @@ fn read_done(path: &Path, month: Option<Month>) -> Done<Vec<DoneShare>> {
                 &"this file is of another --month; name another file, or delete it",
             ));
         }
+        // Two runs at once may have written it: what the later one found holds.
+        done.retain(|known| known.share != share.share);
         done.push(share);
     }
     Ok(done)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::carry::{DIFFERS, LostFiles, close_file, unfinished};
-use super::files::{DAMAGED, damaged};
+use super::files::{DAMAGED, checked, damaged};
 use super::missing::missing_of;
 use super::view::{ClosePreview, CloseView};
 use super::{ClosedFile, Closing, Room};
@@ -387,7 +387,9 @@ impl Closing {
         closes.iter().rev().map(CloseView::of).collect()
     }
 
-    /// Opens a file of a finished close.
+    /// Opens a file of a finished close. A file of another length is refused at once; whether its
+    /// bytes are those that the close recorded is known once they are read, so that the pieces of one
+    /// with others end in an error.
     pub async fn open_file(
         &self,
         month: Month,
@@ -397,15 +399,19 @@ impl Closing {
         let file = close_file(&close)?.ok_or_else(|| unfinished(month))?;
         let name = FileName { month, kind };
         let expected = match kind {
-            FileKind::Close => Some(file.bytes().len() as u64),
-            kind => file.entry(kind).map(|entry| entry.bytes),
+            FileKind::Close => Some((file.bytes().len() as u64, file.sha256())),
+            kind => {
+                let entry = file.entry(kind);
+                entry.map(|entry| (entry.bytes, entry.sha256.clone()))
+            }
         };
         let gone = || {
             let detail = format!("the close of {month} has no file {kind}, or it is gone");
             CommandError::from(Refusal::not_found("no_such_file", detail))
         };
-        let expected = expected.ok_or_else(gone)?;
-        let found = self.files()?.get_pieces(&name.to_string()).await?;
+        let (expected, sha256) = expected.ok_or_else(gone)?;
+        let files = self.files()?;
+        let found = files.get_pieces(&name.to_string()).await?;
         let (bytes, pieces) = found.ok_or_else(gone)?;
         if bytes != expected {
             return Err(damaged(name));
@@ -413,7 +419,7 @@ impl Closing {
         Ok(ClosedFile {
             name,
             bytes,
-            pieces,
+            pieces: checked(name, files.place(), sha256, pieces),
         })
     }
 }

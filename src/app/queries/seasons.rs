@@ -19,7 +19,7 @@ use crate::domain::amount::Points;
 use crate::domain::event::AHEAD_MS_MAX;
 use crate::domain::ids::AccountRef;
 use crate::domain::rules::SeasonSpan;
-use crate::domain::time::{MONTH_OPEN_MS, Millis, Month};
+use crate::domain::time::{MINUTE_MS, MONTH_OPEN_MS, Millis, Month};
 use crate::store::audits::coverage::{Coverage, Gap};
 use crate::store::{layout, seasons};
 
@@ -104,22 +104,35 @@ pub enum SeasonError {
     /// The archive does not hold all of it yet.
     #[error(
         "the season cannot be frozen yet: what was received until {until} counts, and the archive of \
-         source partition {source_partition} has come to {covered}; try again later"
+         source partition {source_partition} {}; try again later",
+        .covered.map_or("has no file yet".to_owned(), |covered| format!("has come to {covered}"))
     )]
     NotYet {
         /// Until when what is received counts.
         until: Millis,
         /// The partition that is behind.
         source_partition: u32,
-        /// Up to where it is archived.
-        covered: Millis,
+        /// Up to where it is archived; `None`: it is not at all yet.
+        covered: Option<Millis>,
     },
     /// The archive began too late.
     #[error(
-        "the archive does not hold the whole season: that of source partition {0} begins after the \
-         season's beginning, or in an earlier epoch; its leaderboards cannot be frozen"
+        "the archive does not hold the whole season: that of source partition {source_partition} begins \
+         at {begins}{}, and must begin before {needed}, because requests may be dated up to {} minutes \
+         ahead; the season's leaderboards cannot be frozen",
+        if *.in_later_epoch { " with an epoch after the first" } else { "" },
+        AHEAD_MS_MAX / MINUTE_MS
     )]
-    BeganLate(u32),
+    BeganLate {
+        /// The partition.
+        source_partition: u32,
+        /// When its archive begins.
+        begins: Millis,
+        /// Before when it must begin.
+        needed: Millis,
+        /// Whether it begins with its epoch, and there were earlier ones.
+        in_later_epoch: bool,
+    },
     /// Something of it is missing.
     #[error(
         "the archive lacks requests of the season ({0}); its leaderboards cannot be frozen unless the \
@@ -165,7 +178,7 @@ impl SeasonError {
         Some(match self {
             SeasonError::Unknown(_) => "unknown_season",
             SeasonError::NotYet { .. } => "season_not_archived_yet",
-            SeasonError::BeganLate(_) => "season_archived_late",
+            SeasonError::BeganLate { .. } => "season_archived_late",
             SeasonError::Gap(_) => "season_archive_gap",
             SeasonError::Overlap(_) => "season_archive_overlaps",
             SeasonError::RowsMissing { .. } => "season_archive_rows_missing",
@@ -195,7 +208,8 @@ fn check_coverage(
         let found = coverages
             .iter()
             .find(|coverage| coverage.source.0 == source);
-        let covered = found.map_or_else(Millis::default, |coverage| coverage.log_time);
+        let covered = found.filter(|coverage| coverage.chunk.is_some());
+        let covered = covered.map(|coverage| coverage.log_time);
         let Some(coverage) = found.filter(|coverage| coverage.log_time > until) else {
             return Err(SeasonError::NotYet {
                 until,
@@ -205,7 +219,12 @@ fn check_coverage(
         };
         let is_whole = coverage.is_from_start && is_first || coverage.log_time_from < begins;
         if !is_whole {
-            return Err(SeasonError::BeganLate(source));
+            return Err(SeasonError::BeganLate {
+                source_partition: source,
+                begins: coverage.log_time_from,
+                needed: begins,
+                in_later_epoch: coverage.is_from_start,
+            });
         }
         let mut gaps = coverage.gaps.iter();
         let gap = gaps.find(|gap| gap.log_time_to >= begins && gap.log_time_from <= until);
@@ -398,7 +417,7 @@ impl Sums<'_> {
         let bytes = archive
             .read(path)
             .map_err(|error| failed(error.to_string()))?;
-        let file = ArchiveFile::open(bytes).map_err(broken)?;
+        let file = ArchiveFile::open_at(path.folder, path.name, bytes).map_err(broken)?;
         let mut rows = 0;
         for batch in file.batches(READ) {
             let batch = batch.map_err(broken)?;
@@ -486,12 +505,32 @@ mod tests {
         let Err(error) = check_coverage(coverages, &season(), sources, is_first) else {
             return "whole".to_owned();
         };
-        let code = error.code().expect("a code");
+        let (code, text) = (error.code().expect("a code"), error.to_string());
         match error {
             SeasonError::NotYet {
                 source_partition, ..
-            } => format!("{code} {source_partition}"),
-            SeasonError::BeganLate(source) => format!("{code} {source}"),
+            } => {
+                // No archive has come to 1970.
+                assert!(text.contains("has no file yet"), "{text}");
+                format!("{code} {source_partition}")
+            }
+            SeasonError::BeganLate {
+                source_partition,
+                begins,
+                needed,
+                in_later_epoch,
+            } => {
+                assert!(begins >= needed, "{begins} is early enough");
+                let why = format!(
+                    ", and must begin before {needed}, because requests may be dated up to 5 minutes ahead"
+                );
+                assert!(
+                    text.contains(&format!("begins at {begins}")) && text.contains(&why),
+                    "{text}"
+                );
+                let epoch = if in_later_epoch { " later epoch" } else { "" };
+                format!("{code} {source_partition}{epoch}")
+            }
             SeasonError::Gap(reason) => format!("{code} {reason}"),
             error => panic!("{error}"),
         }
@@ -543,6 +582,13 @@ mod tests {
                 "season_archived_late 0",
             ),
             (
+                "from less than five minutes before its beginning",
+                vec![covered(0, FROM.plus(-1), after)],
+                1,
+                true,
+                "season_archived_late 0",
+            ),
+            (
                 "from the first record of the first epoch",
                 vec![from_start(FROM.plus(1))],
                 1,
@@ -554,7 +600,7 @@ mod tests {
                 vec![from_start(FROM.plus(1))],
                 1,
                 false,
-                "season_archived_late 0",
+                "season_archived_late 0 later epoch",
             ),
             (
                 "a gap within",

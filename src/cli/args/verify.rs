@@ -1,5 +1,6 @@
 //! `verify`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -13,7 +14,7 @@ Examples:
   tidemark verify --month 2026-10
   tidemark verify --json --resume verify-state.jsonl > differences.jsonl
 
-Exit code 1 if a row is not what it should be, 2 if it cannot be verified.";
+Exit code 1 if a row is not what it should be, 2 if it cannot be verified or nothing was compared.";
 
 /// `verify`.
 #[derive(Debug, Args)]
@@ -26,8 +27,8 @@ pub struct VerifyArgs {
     pub archive: Option<FilesLocation>,
     /// Accounts in memory at a time, about 1 KiB each. With more, the archive and the tables are
     /// read more than once.
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
-    pub accounts_max: usize,
+    #[arg(long, value_name = "COUNT", default_value = "1000000")]
+    pub accounts_max: NonZeroUsize,
     /// Keep what is done in this file, and continue from it.
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,

@@ -180,7 +180,7 @@ fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn missing(name: &'static str) -> Rejection {
-    let detail = format!("the header {name} is missing; every event in binary mode must have it");
+    let detail = format!("the header {name} is missing; it is required in binary mode");
     fault(Reason::MissingField, name, detail)
 }
 

@@ -153,7 +153,7 @@ pub(super) fn event<'a>(
 
 pub(super) fn required<T>(value: Option<T>, field: &'static str) -> Result<T, Rejection> {
     value.ok_or_else(|| {
-        let detail = format!("{field} is missing; every event must have it");
+        let detail = format!("{field} is missing; it is required");
         refuse(Reason::MissingField, Some(field), detail)
     })
 }

@@ -198,7 +198,7 @@ impl<'a> Object<'a> {
 
     pub fn object(&self, field: &'static str) -> Result<Object<'a>, Rejection> {
         let Some(json) = self.member(field)? else {
-            let detail = format!("{field} is missing; every event must have it");
+            let detail = format!("{field} is missing; it is required");
             return Err(refuse(Reason::MissingField, Some(field), detail));
         };
         serde_json::from_str(json).map_err(|_| wrong_type(field, "an object"))

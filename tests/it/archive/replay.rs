@@ -23,7 +23,7 @@ use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition};
 use tidemark::domain::rating::{Amounts, cascade, rate};
 use tidemark::domain::rules::{Network, RuleBook, RuleChange, Rules, RulesDocument, SeasonSpan};
 use tidemark::domain::semantics::Semantics;
-use tidemark::domain::time::{Day, Millis, Month};
+use tidemark::domain::time::{DAY_MS, Day, Millis, Month};
 use tidemark::store::audits::coverage::{Coverage, Gap};
 
 const MIB: usize = 1024 * 1024;
@@ -303,7 +303,7 @@ fn push(rows: &mut Rows, seed: &Seed, posted: &Posted, rules: &Rules, place: u64
         response_bytes: None,
         stream: false,
         time: event.time,
-        log_time: event.time,
+        log_time: Millis(i64::from(folder().day.0) * DAY_MS),
         epoch: Epoch(0),
         partition: Partition(0),
         offset: Offset(place),

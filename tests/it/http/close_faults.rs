@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Request, Response, header};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
 use tidemark::app::CommandError;
 use tidemark::app::closing::{Closing, missing_files, watch};
@@ -97,6 +97,36 @@ async fn a_file_that_was_cut_short_is_not_served_and_is_completed() {
     let refused = closing.close(month("2026-08"), None, "a test").await;
     assert_eq!(code(refused), "closing_file_damaged");
     assert_eq!(failures.get(), 1);
+}
+
+#[tokio::test]
+async fn a_file_in_which_a_byte_was_changed_never_ends_well() {
+    let stand = final_stand().await;
+    let files = Objects::in_memory();
+    let closing = on(&stand, &files);
+    let closed = closing.close(month("2026-08"), Some(terms()), "a test");
+    closed.await.unwrap();
+    for (path, bytes) in all_files(&files).await {
+        let (closed, name) = path.split_once('/').unwrap();
+        let kind: FileKind = name.parse().unwrap();
+        let put = async |bytes: Vec<u8>| {
+            files.delete(&path).await.unwrap();
+            files.put(&path, bytes.into()).await.unwrap();
+        };
+        let pieces = async || {
+            let opened = closing.open_file(month(closed), kind).await.unwrap();
+            opened.pieces.try_collect::<Vec<_>>().await
+        };
+        assert_eq!(pieces().await.unwrap().concat(), bytes, "{path}");
+        for at in [0, bytes.len() / 2, bytes.len() - 1] {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            put(changed).await;
+            let error = pieces().await.expect_err(&path);
+            assert!(error.what.contains("closing_file_damaged"), "{error}");
+        }
+        put(bytes).await;
+    }
 }
 
 #[tokio::test]

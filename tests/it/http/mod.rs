@@ -39,7 +39,7 @@ mod rules;
 mod senders;
 mod sent_rejects;
 mod serving;
-mod set_aside;
+pub mod set_aside;
 pub mod slow_db;
 pub mod stand;
 mod tokens;

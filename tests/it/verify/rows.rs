@@ -309,3 +309,34 @@ fn months_outside_of_the_scope_are_not_compared() {
     };
     assert_eq!(compare(&account(), &changed, &expected(), &november), []);
 }
+
+/// What the newest row says of the account's whole life, and of older rows, is not October's.
+#[test]
+fn of_one_month_only_its_own_row_is_compared() {
+    let of = |first: &str, last: &str| Scope {
+        first: month(first),
+        last: month(last),
+        left_out: BTreeSet::new(),
+        activity: ACTIVITY,
+    };
+    let mut changed = stored();
+    let newest = changed.get_mut(&month("2026-11")).unwrap();
+    newest.lifetime.spent = Money(1);
+    newest.superseded_by = Some(month("2026-10"));
+    let found = |scope: &Scope| {
+        let found = compare(&account(), &changed, &expected(), scope);
+        let found = found.into_iter().map(|of| (of.month, of.field));
+        found.collect::<Vec<_>>()
+    };
+    let november = [
+        (month("2026-11"), "supersededBy".to_owned()),
+        (month("2026-11"), "spent".to_owned()),
+    ];
+    assert_eq!(found(&of("2026-10", "2026-10")), []);
+    assert_eq!(found(&of("2026-11", "2026-11")), november);
+    // Of all months, also if the archive lacks some of them.
+    let mut all = of("2026-10", "2026-11");
+    assert_eq!(found(&all), november);
+    all.left_out = BTreeSet::from([month("2026-11")]);
+    assert_eq!(found(&all), november);
+}

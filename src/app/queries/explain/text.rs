@@ -6,7 +6,7 @@ use super::view::{
     CostItem, CostLine, CostStep, Explanation, PointsStep, Section, TierFound, View,
 };
 use crate::app::words::{decimal, grouped, in_points, percent, times};
-use crate::domain::amount::Bp;
+use crate::domain::amount::{Bp, Points};
 
 /// All sections, in the order of rating.
 pub(super) fn sections(of: &Explanation) -> Vec<Section> {
@@ -152,10 +152,19 @@ fn rules(of: &Explanation) -> Vec<String> {
     vec![seen, in_force, format!("Used: {}.", versions.join(", "))]
 }
 
+fn base_points(base: Points) -> String {
+    let noun = if base == Points::whole(1) {
+        "point"
+    } else {
+        "points"
+    };
+    format!("{base} base {noun}")
+}
+
 fn points(of: &Explanation) -> Vec<String> {
     of.points.as_ref().map_or_else(Vec::new, |step| {
         let mut said = vec![
-            format!("{}: {} base points.", step.of, step.base),
+            format!("{}: {}.", step.of, base_points(step.base)),
             format!("Demand {}.", times(Bp(step.demand_bp))),
         ];
         said.push(match &step.season {
@@ -363,4 +372,23 @@ fn sums(of: &Explanation) -> Vec<String> {
         said.push("The steps come to exactly what was posted.".to_owned());
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Points, base_points};
+
+    #[test]
+    fn one_point_is_not_points() {
+        let cases = [
+            ("0 base points", Points::ZERO),
+            ("0.5 base points", Points(500_000)),
+            ("1 base point", Points::whole(1)),
+            ("1.5 base points", Points(1_500_000)),
+            ("15 base points", Points::whole(15)),
+        ];
+        for (expected, points) in cases {
+            assert_eq!(base_points(points), expected);
+        }
+    }
 }

@@ -304,7 +304,8 @@ impl Export {
             return Ok(Stage::End);
         };
         let read = move || -> Result<ArchiveFile, ArchiveFault> {
-            Ok(ArchiveFile::open(archive.read(&path)?)?)
+            let bytes = archive.read(&path)?;
+            Ok(ArchiveFile::open_at(path.folder, path.name, bytes)?)
         };
         let file = tokio::task::spawn_blocking(read).await;
         let file = file.map_err(ArchiveFault::from).and_then(|file| file);

@@ -353,7 +353,7 @@ impl Work<'_> {
             error,
         })?;
         let broken = |error| ReplayError::File { path: *path, error };
-        let file = ArchiveFile::open(bytes).map_err(broken)?;
+        let file = ArchiveFile::open_at(path.folder, path.name, bytes).map_err(broken)?;
         let gaps = self.request.coverage.gaps(path);
         for batch in file.batches(RATED) {
             let batch = batch.map_err(broken)?;

@@ -121,7 +121,9 @@ impl Queries {
     ) -> Result<MonthCoverage, CoverageError> {
         let is_final = self.month_view(month, now).await?.is_final();
         let coverages = archive.coverages().await?;
-        let covered = self.covered(&coverages).await.map_err(QueryError::from)?;
+        let posted = self.posted().await.map_err(QueryError::from)?;
+        let covered = self.covered(&coverages, &posted).await;
+        let covered = covered.map_err(QueryError::from)?;
         let behind = self.behind(&covered).await?;
         let mut coverage = MonthCoverage {
             month,
@@ -159,7 +161,10 @@ impl Queries {
 
 fn missing(covered: &Covered, month: Month) -> Option<String> {
     if covered.sources.is_empty() && !covered.is_whole {
-        return Some("it covers nothing of the present epoch".to_owned());
+        let why = "it covers nothing of the present epoch: it is not the archive of this installation, \
+                   or its first file is still to be written, archive.file_age_max (15 min by default) \
+                   after the first request";
+        return Some(why.to_owned());
     }
     covered.why_not(month)
 }

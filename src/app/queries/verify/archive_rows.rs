@@ -17,6 +17,18 @@ const PORTION_BYTES: usize = 32 * 1024 * 1024;
 /// Row groups that are decoded ahead.
 const AHEAD: usize = 1;
 
+/// A file of the archive that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the file {path} of the archive at {place} cannot be used: {error}")]
+pub struct FileError {
+    /// Which.
+    pub path: String,
+    /// Where the archive is.
+    pub place: String,
+    /// What is wrong with it.
+    pub error: ArchiveError,
+}
+
 /// The files that hold what is covered, by name; one name stands in several folders.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CoveredFiles {
@@ -101,7 +113,7 @@ impl CoveredFiles {
     /// Shows every row, in order; how many there were by month. `each` ends it by an error.
     ///
     /// While rows are shown, another thread decodes those that come next.
-    pub(super) async fn for_each<E: From<ArchiveError>>(
+    pub(super) async fn for_each<E: From<FileError>>(
         &self,
         store: &ArchiveStore,
         columns: Columns,
@@ -136,7 +148,7 @@ impl CoveredFiles {
         store: &ArchiveStore,
         name: &FileName,
         folders: &[Folder],
-    ) -> Result<RangeOfLog, ArchiveError> {
+    ) -> Result<RangeOfLog, FileError> {
         let gaps = self.gaps.get(&(name.epoch, name.source));
         let within = |gap: &&Gap| gap.from < name.to && name.from < gap.to;
         let mut range = RangeOfLog {
@@ -146,34 +158,67 @@ impl CoveredFiles {
         };
         for folder in folders {
             let path = name.path_in(*folder);
-            let bytes = store.get(&path).await?;
-            let missing = || ArchiveError::Format(format!("{path} has disappeared"));
-            let bytes = bytes.ok_or_else(missing)?;
+            let place = store.place().to_owned();
+            let file = FileOfRange {
+                path,
+                place,
+                file: (),
+            };
+            let bytes = store.get(&file.path).await;
+            let bytes = bytes.and_then(|bytes| bytes.ok_or(ArchiveError::Gone));
+            let bytes = bytes.map_err(|error| file.fault(error))?;
             range.bytes += bytes.len();
-            range.files.push(ArchiveFile::open(bytes)?);
+            let opened = ArchiveFile::open_at(*folder, *name, bytes);
+            let opened = opened.map_err(|error| file.fault(error))?;
+            range.files.push(file.with(opened));
         }
         Ok(range)
+    }
+}
+
+/// A file of a range, with where it is.
+struct FileOfRange<F = ArchiveFile> {
+    path: String,
+    place: String,
+    file: F,
+}
+
+impl<F> FileOfRange<F> {
+    fn fault(&self, error: ArchiveError) -> FileError {
+        FileError {
+            path: self.path.clone(),
+            place: self.place.clone(),
+            error,
+        }
+    }
+
+    fn with<G>(self, file: G) -> FileOfRange<G> {
+        FileOfRange {
+            path: self.path,
+            place: self.place,
+            file,
+        }
     }
 }
 
 /// The files that hold a range of the log: one per folder.
 struct RangeOfLog {
     gaps: Vec<Gap>,
-    files: Vec<ArchiveFile>,
+    files: Vec<FileOfRange>,
     bytes: usize,
 }
 
 /// What the decoding thread gives.
 enum Decoded<'p> {
     /// Rows of a range that is in one file.
-    Batch(&'p RangeOfLog, Batch),
+    Batch(&'p RangeOfLog, &'p FileOfRange, Batch),
     /// A range in several files, which are read one beside the other.
     Several(&'p RangeOfLog),
-    Failed(ArchiveError),
+    Failed(FileError),
 }
 
 /// Shows the rows of ranges, one range after the other, with the gaps of their range.
-fn in_turn<E: From<ArchiveError>>(
+fn in_turn<E: From<FileError>>(
     portion: &[RangeOfLog],
     columns: Columns,
     each: &mut impl FnMut(&[Gap], &ArchivedRequest<'_>) -> Result<(), E>,
@@ -183,8 +228,11 @@ fn in_turn<E: From<ArchiveError>>(
         scope.spawn(move || decode(portion, columns, &decoded));
         for piece in coming {
             match piece {
-                Decoded::Batch(range, batch) => {
-                    (0..batch.len()).try_for_each(|row| each(&range.gaps, &batch.row(row)?))?;
+                Decoded::Batch(range, file, batch) => {
+                    (0..batch.len()).try_for_each(|row| {
+                        let row = batch.row(row).map_err(|error| file.fault(error))?;
+                        each(&range.gaps, &row)
+                    })?;
                 }
                 Decoded::Several(range) => {
                     in_order(&range.files, columns, &mut |row: &ArchivedRequest<'_>| {
@@ -208,10 +256,10 @@ fn decode<'p>(portion: &'p [RangeOfLog], columns: Columns, out: &SyncSender<Deco
             }
             continue;
         };
-        for group in 0..file.groups() {
-            let piece = match file.read_group(group, columns) {
-                Ok(batch) => Decoded::Batch(range, batch),
-                Err(error) => Decoded::Failed(error),
+        for group in 0..file.file.groups() {
+            let piece = match file.file.read_group(group, columns) {
+                Ok(batch) => Decoded::Batch(range, file, batch),
+                Err(error) => Decoded::Failed(file.fault(error)),
             };
             let is_last = matches!(piece, Decoded::Failed(_));
             if out.send(piece).is_err() || is_last {
@@ -223,14 +271,14 @@ fn decode<'p>(portion: &'p [RangeOfLog], columns: Columns, out: &SyncSender<Deco
 
 /// A file that is being read, at a row.
 struct OpenFile<'f> {
-    file: &'f ArchiveFile,
+    file: &'f FileOfRange,
     group: usize,
     batch: Option<Batch>,
     row: usize,
 }
 
 impl OpenFile<'_> {
-    fn begin(file: &ArchiveFile, columns: Columns) -> Result<OpenFile<'_>, ArchiveError> {
+    fn begin(file: &FileOfRange, columns: Columns) -> Result<OpenFile<'_>, FileError> {
         let mut open = OpenFile {
             file,
             group: 0,
@@ -241,24 +289,23 @@ impl OpenFile<'_> {
         Ok(open)
     }
 
-    fn next_group(&mut self, columns: Columns) -> Result<(), ArchiveError> {
+    fn next_group(&mut self, columns: Columns) -> Result<(), FileError> {
         (self.batch, self.row) = (None, 0);
-        while self.batch.is_none() && self.group < self.file.groups() {
-            let batch = self.file.read_group(self.group, columns)?;
+        while self.batch.is_none() && self.group < self.file.file.groups() {
+            let batch = self.file.file.read_group(self.group, columns);
+            let batch = batch.map_err(|error| self.file.fault(error))?;
             self.group += 1;
             self.batch = Some(batch).filter(|batch| !batch.is_empty());
         }
         Ok(())
     }
 
-    fn current(&self) -> Result<Option<ArchivedRequest<'_>>, ArchiveError> {
-        self.batch
-            .as_ref()
-            .map(|batch| batch.row(self.row))
-            .transpose()
+    fn current(&self) -> Result<Option<ArchivedRequest<'_>>, FileError> {
+        let row = self.batch.as_ref().map(|batch| batch.row(self.row));
+        row.transpose().map_err(|error| self.file.fault(error))
     }
 
-    fn advance(&mut self, columns: Columns) -> Result<(), ArchiveError> {
+    fn advance(&mut self, columns: Columns) -> Result<(), FileError> {
         self.row += 1;
         match &self.batch {
             Some(batch) if self.row < batch.len() => Ok(()),
@@ -268,13 +315,13 @@ impl OpenFile<'_> {
 }
 
 /// Shows the rows of files that hold the same range of the log, by offset.
-fn in_order<E: From<ArchiveError>>(
-    files: &[ArchiveFile],
+fn in_order<E: From<FileError>>(
+    files: &[FileOfRange],
     columns: Columns,
     each: &mut impl FnMut(&ArchivedRequest<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let opened = files.iter().map(|file| OpenFile::begin(file, columns));
-    let mut files = opened.collect::<Result<Vec<_>, ArchiveError>>()?;
+    let mut files = opened.collect::<Result<Vec<_>, FileError>>()?;
     loop {
         let mut next: Option<(usize, Offset)> = None;
         for (place, file) in files.iter().enumerate() {

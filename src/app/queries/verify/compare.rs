@@ -75,6 +75,18 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// Whether one month alone is compared: then rows of others are not looked at.
+    pub fn is_one_month(&self) -> bool {
+        self.first == self.last
+    }
+
+    /// Whether what a row of this month says beside its own sums is compared: what it says of other
+    /// rows and of the account's whole life. None of that depends on what the archive covers of the
+    /// month.
+    fn holds_facts(&self, month: Month) -> bool {
+        !self.is_one_month() || self.holds(month)
+    }
+
     /// Whether rows of this month are compared.
     pub fn holds(&self, month: Month) -> bool {
         self.first <= month && month <= self.last && !self.left_out.contains(&month)
@@ -106,8 +118,11 @@ pub fn compare(
         }
     }
     found.carries(stored, scope);
-    found.heads(stored);
-    if let Some(expected) = &expected.lifetime {
+    found.heads(stored, scope);
+    let newest = stored.last_key_value().map(|(month, _)| *month);
+    if let Some(expected) = &expected.lifetime
+        && newest.is_some_and(|newest| scope.holds_facts(newest))
+    {
         found.lifetime(stored, expected);
     }
     found.differences
@@ -362,11 +377,11 @@ impl Found<'_> {
 
     /// What the rows say of each other: each but the newest names a newer one that is there, and
     /// the older ones that the newest names are there as they were when they were written together.
-    fn heads(&mut self, stored: &BTreeMap<Month, StoredRow>) {
+    fn heads(&mut self, stored: &BTreeMap<Month, StoredRow>, scope: &Scope) {
         let Some((newest, head)) = stored.last_key_value() else {
             return;
         };
-        for (month, row) in stored {
+        for (month, row) in stored.iter().filter(|(of, _)| scope.holds_facts(**of)) {
             let by = row.superseded_by;
             let is_right = match by {
                 None => month == newest,
@@ -388,7 +403,7 @@ impl Found<'_> {
                 self.note(*month, "fence", position(row.fence.position), expected);
             }
         }
-        for (month, named) in &head.older {
+        for (month, named) in head.older.iter().filter(|(of, _)| scope.holds_facts(**of)) {
             let found = stored.get(month).map(|row| row.fence);
             if found != Some(*named) {
                 let shown = found.map_or("no row".to_owned(), |fence| fence.to_string());

@@ -19,26 +19,31 @@ mod rows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use serde::{Deserialize, Serialize};
+
 pub use compare::{Difference, ExpectedLifetime, ExpectedRows, Scope, compare};
 pub use covered::Covered;
 pub use expected::{ArchivedAccount, ArchivedAccounts, Share, TooManyAccounts};
 pub use look_again::ArchivedSource;
 pub use milestone::{Fiftieth, Milestone, Rated};
 
+pub use archive_rows::FileError;
+
 use self::archive_rows::CoveredFiles;
 use self::look_again::{Beyond, SettledAccount, settled};
-use self::rows::AccountScan;
+use self::rows::{AccountRows, AccountScan};
 use super::{Queries, QueryError};
 use crate::archive::{ArchiveError, ArchiveStore, ArchivedRequest, Column, Columns, FileName};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind, AccountRef};
 use crate::domain::ledger::{Activity, MonthRow};
 use crate::domain::position::{Epoch, Partition, Sequence};
-use crate::domain::time::Month;
+use crate::domain::time::{Millis, Month};
 use crate::log::LogError;
 use crate::pipeline::progress;
 use crate::store::accounts::StoredRow;
 use crate::store::audits::coverage::Coverage;
+use crate::store::checkpoints::PostCheckpoint;
 use crate::store::db::StoreError;
 use crate::store::{awards, layout, set_aside};
 
@@ -59,10 +64,12 @@ const SERVICES_TRIED_MAX: usize = 8;
 /// What is verified.
 #[derive(Clone, Debug, Default)]
 pub struct VerifyRequest {
+    /// The present time: a month that has not begun is refused.
+    pub now: Millis,
     /// Rows of this month; `None`: of every month that the archive covers.
     pub month: Option<Month>,
-    /// Shares that were verified before: they are left out.
-    pub done: Vec<Share>,
+    /// Shares that were verified before, with what came of them: they are not verified again.
+    pub done: Vec<(Share, ShareCounts)>,
     /// At most so many accounts are in memory at a time. With more, the archive and the tables are
     /// read more than once.
     pub accounts_max: usize,
@@ -75,31 +82,100 @@ pub enum Progress {
     Split(Share),
     /// So many rows of the archive were read, of all.
     Archived(u64, u64),
-    /// The accounts of a share have been compared.
-    Compared(Share),
+    /// The accounts of a share have been compared, with what came of it.
+    Compared(Share, ShareCounts),
     /// A value is not what it should be.
     Found(Box<Difference>),
     /// An account could not be compared, and why.
     Skipped(Account, &'static str),
 }
 
-/// What verifying came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
-    /// Rows of the archive.
+/// What verifying a share of the accounts came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShareCounts {
+    /// Rows of the archive that are booked in the months that were compared: of all accounts.
     pub requests: u64,
-    /// Accounts whose rows were compared.
+    /// Accounts of which rows of these months were compared.
     pub accounts: u64,
     /// Values that are wrong.
     pub differences: u64,
     /// Accounts that could not be compared.
     pub skipped: u64,
-    /// The first month that was compared; `None`: from the beginning.
+}
+
+/// What verifying came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// The one month that was to be compared; `None`: all of them.
+    pub month: Option<Month>,
+    /// Of all shares.
+    pub counts: ShareCounts,
+    /// The first month that was compared; `None`: from the beginning, or only one.
     pub first: Option<Month>,
+    /// Why months before it were not.
+    pub why_first: String,
     /// Whether facts of an account's whole life were compared, too.
     pub is_whole: bool,
     /// Months that were left out, and why.
     pub left_out: BTreeMap<Month, String>,
+}
+
+impl Verified {
+    /// Adds a share. Every share reads the whole archive.
+    fn add(&mut self, share: &ShareCounts) {
+        let counts = &mut self.counts;
+        counts.requests = counts.requests.max(share.requests);
+        counts.accounts += share.accounts;
+        counts.differences += share.differences;
+        counts.skipped += share.skipped;
+    }
+
+    /// What was not compared and why, a sentence each, for people.
+    pub fn not_compared(&self) -> Vec<String> {
+        let month = |(month, why): (&Month, &String)| {
+            format!("{month} was not compared: the archive lacks requests ({why})")
+        };
+        let mut said: Vec<String> = self.left_out.iter().map(month).collect();
+        if let Some(first) = self.first {
+            said.push(format!(
+                "months before {first} were not compared: {}",
+                self.why_first
+            ));
+        }
+        if !self.is_whole {
+            said.push("facts of an account's whole life were not compared".to_owned());
+        }
+        match self.counts.skipped {
+            0 => {}
+            1 => said.push("1 account was not compared".to_owned()),
+            count => said.push(format!("{count} accounts were not compared")),
+        }
+        said
+    }
+
+    /// Refuses to call free of differences what was not compared at all.
+    fn check_compared(self) -> Result<Verified, VerifyError> {
+        let counts = self.counts;
+        if counts.accounts > 0 || counts.differences > 0 {
+            return Ok(self);
+        }
+        let mut why = Vec::new();
+        if counts.requests == 0 && counts.skipped == 0 {
+            why.push(match self.month {
+                Some(month) => {
+                    format!("neither the archive nor the tables hold anything of {month}")
+                }
+                None => {
+                    let what = "neither the archive nor the tables hold anything of the months that \
+                                can be compared";
+                    what.to_owned()
+                }
+            });
+        }
+        why.extend(self.not_compared());
+        Err(VerifyError::NothingCompared(why.join("; ")))
+    }
 }
 
 /// Why nothing can be said.
@@ -108,9 +184,19 @@ pub enum VerifyError {
     /// Nothing is archived.
     #[error(
         "the archive at {0} covers nothing yet; it is written by the role audit once \
-         archive.location is set (docs/archive.md)"
+         archive.location is set, its first file archive.file_age_max (15 min by default) after the \
+         first request (docs/archive.md)"
     )]
     Empty(String),
+    /// The month lies in the future.
+    #[error("{0} has not begun, so there is nothing of it to compare; name an earlier month")]
+    NotBegun(Month),
+    /// There was nothing to compare.
+    #[error("nothing was compared: {0}")]
+    NothingCompared(String),
+    /// A file of the archive cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The month is not covered.
     #[error("{0} cannot be verified: {1}")]
     NotCovered(Month, String),
@@ -128,10 +214,16 @@ pub enum VerifyError {
     /// Not even a small share of the accounts fits.
     #[error("more than {0} accounts in one of {1} shares of all; allow for more accounts")]
     TooManyAccounts(usize, u64),
-    /// The archive lacks rows that it should have, or has some twice.
+    /// The archive lacks rows that it should have, or has more.
     #[error(
-        "the archive says that it has {expected} rows of {month}, but its files have {found}; \
-         restore the missing files, or delete the whole month (docs/archive.md)"
+        "the archive says that it has {expected} rows of {month}, but its files have {found}; {advice} \
+         (docs/archive.md#damaged-files)",
+        advice = match .found < .expected {
+            true => "files are missing: restore them, or delete the whole folder of the month, which is \
+                     then not compared",
+            false => "remove the files that were copied there from another place, or restore those of \
+                      _coverage that fit the files",
+        }
     )]
     RowsMissing {
         /// The month in which they are booked.
@@ -170,8 +262,8 @@ enum Ended {
     TooMany,
 }
 
-impl From<ArchiveError> for Ended {
-    fn from(error: ArchiveError) -> Ended {
+impl From<FileError> for Ended {
+    fn from(error: FileError) -> Ended {
         Ended::Failed(error.into())
     }
 }
@@ -189,6 +281,8 @@ struct Verification<'a, T> {
     bonuses: HashMap<Account, BTreeMap<Month, Points>>,
     aside: BTreeSet<Account>,
     tell: T,
+    /// Of the share that is being verified.
+    counts: ShareCounts,
     verified: Verified,
 }
 
@@ -204,8 +298,12 @@ impl Queries {
         request: &VerifyRequest,
         tell: impl FnMut(Progress) + Send,
     ) -> Result<Verified, VerifyError> {
+        if let Some(month) = request.month.filter(|month| *month > request.now.month()) {
+            return Err(VerifyError::NotBegun(month));
+        }
         let coverages = archive.coverages().await?;
-        let mut covered = self.covered(&coverages).await?;
+        let posted = self.posted().await?;
+        let mut covered = self.covered(&coverages, &posted).await?;
         let epoch = covered.epoch;
         let coverages: Vec<Coverage> = coverages
             .into_iter()
@@ -214,7 +312,7 @@ impl Queries {
         if coverages.iter().all(|coverage| coverage.chunk.is_none()) {
             return Err(VerifyError::Empty(archive.place().to_owned()));
         }
-        self.check_posted(&covered).await?;
+        check_posted(&covered, &posted)?;
         let mut files = CoveredFiles::find(archive, &coverages).await?;
         if let Some((first, second)) = files.overlap() {
             return Err(VerifyError::Overlap(first, second));
@@ -241,7 +339,7 @@ impl Queries {
             .collect();
         let (first, last) = match request.month {
             Some(month) => (month, month),
-            None => (covered.first, Month(i32::MAX)),
+            None => (covered.first(), Month(i32::MAX)),
         };
         let scope = Scope {
             first,
@@ -249,12 +347,17 @@ impl Queries {
             left_out: covered.left_out(),
             activity: self.activity().await?,
         };
-        let verified = Verified {
-            first: covered.begins_in(),
+        let mut verified = Verified {
+            month: request.month,
             is_whole: covered.is_whole,
-            left_out: covered.missing.clone(),
             ..Verified::default()
         };
+        // Of one month, others are not left out: they were not asked for.
+        if request.month.is_none() {
+            verified.first = covered.begins_in();
+            verified.why_first = covered.why_first();
+            verified.left_out = covered.missing.clone();
+        }
         let verification = Verification {
             queries: self,
             archive,
@@ -266,6 +369,7 @@ impl Queries {
             bonuses,
             aside,
             tell,
+            counts: ShareCounts::default(),
             verified,
         };
         verification.run().await
@@ -277,43 +381,52 @@ impl Queries {
 
     /// What an archive covers of the present epoch, by what it says. What came from source
     /// partitions of which it says nothing is not known.
-    pub(super) async fn covered(&self, coverages: &[Coverage]) -> Result<Covered, StoreError> {
+    pub(super) async fn covered(
+        &self,
+        coverages: &[Coverage],
+        posted: &[Option<PostCheckpoint>],
+    ) -> Result<Covered, StoreError> {
         let epochs = layout::all(self.db()).await?;
         let epoch = epochs.last().map(|layout| layout.epoch);
         let epoch = epoch.unwrap_or_else(|| self.log().epoch());
         let mut covered = Covered::of(coverages, epoch, epochs.len() > 1);
-        for q in (0..self.partitions().posting).map(Partition) {
-            let posted = progress::post_checkpoint(self.db(), q).await?;
-            for (p, source) in posted.iter().flat_map(|posted| &posted.sources) {
-                let is_unknown = !covered.sources.contains_key(&Partition(*p));
-                if is_unknown && source.sequence > Sequence(0) {
-                    covered.begin_after(source.log_time);
-                }
+        for (p, source) in posted.iter().flatten().flat_map(|posted| &posted.sources) {
+            let p = Partition(*p);
+            if !covered.sources.contains_key(&p) && source.sequence > Sequence(0) {
+                covered.begin_after(p, source.log_time);
             }
         }
         Ok(covered)
     }
 
-    /// Rows must hold everything that the archive holds.
-    async fn check_posted(&self, covered: &Covered) -> Result<(), VerifyError> {
+    /// How far each posting partition is. Read it after the coverages that it is compared with.
+    pub(super) async fn posted(&self) -> Result<Vec<Option<PostCheckpoint>>, StoreError> {
+        let mut posted = Vec::new();
         for q in (0..self.partitions().posting).map(Partition) {
-            let posted = progress::post_checkpoint(self.db(), q).await?;
-            for (p, source) in &covered.sources {
-                let sent = source.sequences.get(q.0 as usize).copied();
-                let counted = posted
-                    .as_ref()
-                    .and_then(|posted| posted.sources.get(&p.0))
-                    .map(|source| source.sequence);
-                if counted.unwrap_or_default() < sent.unwrap_or_default() {
-                    return Err(VerifyError::PostingBehind {
-                        q,
-                        source_partition: *p,
-                    });
-                }
+            posted.push(progress::post_checkpoint(self.db(), q).await?);
+        }
+        Ok(posted)
+    }
+}
+
+/// Rows must hold everything that the archive holds.
+fn check_posted(covered: &Covered, posted: &[Option<PostCheckpoint>]) -> Result<(), VerifyError> {
+    for (q, posted) in (0..).map(Partition).zip(posted) {
+        for (p, source) in &covered.sources {
+            let sent = source.sequences.get(q.0 as usize).copied();
+            let counted = posted
+                .as_ref()
+                .and_then(|posted| posted.sources.get(&p.0))
+                .map(|source| source.sequence);
+            if counted.unwrap_or_default() < sent.unwrap_or_default() {
+                return Err(VerifyError::PostingBehind {
+                    q,
+                    source_partition: *p,
+                });
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 impl<T: FnMut(Progress) + Send> Verification<'_, T> {
@@ -321,17 +434,20 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
         let mut shares = vec![Share::ALL];
         while let Some(share) = shares.pop() {
             let done = &self.request.done;
-            if done.contains(&share) {
+            if let Some((_, counts)) = done.iter().find(|(done, _)| *done == share) {
+                self.verified.add(counts);
                 continue;
             }
-            if done.iter().any(|done| done.is_within(share)) {
+            if done.iter().any(|(done, _)| done.is_within(share)) {
                 shares.extend(share.split());
                 continue;
             }
+            self.counts = ShareCounts::default();
             match self.fold(share).await {
                 Ok(archived) => {
                     self.compare(&archived).await?;
-                    (self.tell)(Progress::Compared(share));
+                    self.verified.add(&self.counts);
+                    (self.tell)(Progress::Compared(share, self.counts));
                 }
                 Err(Ended::Failed(error)) => return Err(error),
                 Err(Ended::TooMany) if share.of >= SHARES_MAX => {
@@ -346,7 +462,7 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
                 }
             }
         }
-        Ok(self.verified)
+        self.verified.check_compared()
     }
 
     /// What the archive says of a share of the accounts.
@@ -371,7 +487,8 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
             };
             return Err(Ended::Failed(wrong));
         }
-        self.verified.requests = found.values().sum();
+        let in_scope = found.iter().filter(|(month, _)| self.scope.holds(**month));
+        self.counts.requests = in_scope.map(|(_, rows)| rows).sum();
         Ok(archived)
     }
 
@@ -379,7 +496,7 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
         let db = self.queries.db();
         // Each with the month of a row that cannot be read, if there is one.
         let mut differing: BTreeMap<Account, Option<Month>> = BTreeMap::new();
-        let mut seen = 0u64;
+        let mut compared = 0u64;
         let mut has_row = vec![false; archived.iter().len()];
         let awarded = self.bonuses.keys();
         let mut awarded: HashSet<&Account> = awarded
@@ -393,7 +510,6 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
                     if !archived.share().holds(account_ref) {
                         continue;
                     }
-                    seen += 1;
                     let place = archived.place_of(account_ref);
                     if let Some(place) = place {
                         has_row[place] = true;
@@ -401,10 +517,16 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
                     awarded.remove(&account);
                     let bonuses = self.bonuses.get(&account);
                     let known = place.and_then(|place| archived.at(place));
+                    let is_in_scope = self.is_in_scope(Some(&found), known, bonuses);
+                    if self.scope.is_one_month() && !is_in_scope {
+                        continue;
+                    }
                     let is_right = found.unreadable.is_empty()
                         && self
                             .differences(&account, &found.rows, known, bonuses)
                             .is_empty();
+                    // Rows of other months may contradict each other, too.
+                    compared += u64::from(is_in_scope || !is_right);
                     if !is_right {
                         let unreadable = found.unreadable.first().map(|(month, _)| *month);
                         differing.insert(account, unreadable);
@@ -414,14 +536,35 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
         }
         let known = archived.iter().zip(&has_row);
         let without_row = known.filter(|(_, has_row)| !**has_row);
-        differing.extend(without_row.map(|(known, _)| (known.account.clone(), None)));
-        differing.extend(awarded.into_iter().map(|account| (account.clone(), None)));
-        self.verified.accounts += seen;
+        let without_row = without_row.map(|(known, _)| &known.account);
+        let without_row: BTreeSet<&Account> = without_row.chain(awarded).collect();
+        for account in without_row {
+            let (known, bonuses) = (archived.get(account.into()), self.bonuses.get(account));
+            if self.is_in_scope(None, known, bonuses) {
+                compared += 1;
+                differing.insert(account.clone(), None);
+            }
+        }
+        self.counts.accounts = compared;
         let differing: Vec<(Account, Option<Month>)> = differing.into_iter().collect();
         for some in differing.chunks(LOOKED_AT_MAX) {
             self.look_again(some, archived).await?;
         }
         Ok(())
+    }
+
+    /// Whether an account has, or should have, a row of a month that is compared.
+    fn is_in_scope(
+        &self,
+        stored: Option<&AccountRows>,
+        known: Option<&ArchivedAccount>,
+        bonuses: Option<&BTreeMap<Month, Points>>,
+    ) -> bool {
+        let stored = stored.into_iter().flat_map(AccountRows::months);
+        let known = known.into_iter().flat_map(|known| &known.months);
+        let awarded = bonuses.into_iter().flat_map(BTreeMap::keys).copied();
+        let mut months = stored.chain(known.map(|row| row.month)).chain(awarded);
+        months.any(|month| self.scope.holds(month))
     }
 
     /// Looks at accounts again, each as of one moment. With each comes the month of a row that
@@ -518,12 +661,13 @@ impl<T: FnMut(Progress) + Send> Verification<'_, T> {
     }
 
     fn found(&mut self, difference: Difference) {
-        self.verified.differences += 1;
+        self.counts.differences += 1;
         (self.tell)(Progress::Found(Box::new(difference)));
     }
 
     fn skip(&mut self, account: &Account, why: &'static str) {
-        self.verified.skipped += 1;
+        self.counts.skipped += 1;
+        self.counts.accounts = self.counts.accounts.saturating_sub(1);
         (self.tell)(Progress::Skipped(account.clone(), why));
     }
 

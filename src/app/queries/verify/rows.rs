@@ -17,6 +17,14 @@ pub(super) struct AccountRows {
     pub(super) unreadable: Vec<(Month, String)>,
 }
 
+impl AccountRows {
+    /// The months of all of them.
+    pub(super) fn months(&self) -> impl Iterator<Item = Month> {
+        let unreadable = self.unreadable.iter().map(|(month, _)| *month);
+        self.rows.keys().copied().chain(unreadable)
+    }
+}
+
 /// Reads the table of a kind of account, account by account.
 pub(super) struct AccountScan<'d> {
     db: &'d dyn Db,

@@ -4,19 +4,21 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tidemark::app::queries::verify::Share;
 use tidemark::domain::amount::{Money, Points};
-use tidemark::domain::ids::{Account, AccountKind, AccountRef};
+use tidemark::domain::ids::{Account, AccountKind};
+use tidemark::domain::position::WriteId;
 use tidemark::domain::service::Service;
 use tidemark::domain::time::Month;
 use tidemark::log::usage_partition;
 use tidemark::store::accounts::{self, StoredRow, row_key};
 use tidemark::store::db::{Attr, Condition, Db as _, Item, Key, Write};
+use tidemark::store::set_aside;
 
 use super::halts::{run, store};
 use super::progress::on_a_terminal;
 use super::reversals::reversal;
 use super::{Place, Up, chat, until};
+use crate::http::set_aside::record_of;
 
 /// Files end at once, as it were.
 pub(super) const ARCHIVE: &[(&str, &str)] = &[
@@ -178,8 +180,8 @@ fn a_row_that_was_changed_by_hand_is_found_by_its_name() {
     assert_eq!((said.code, &*said.err, &*said.out), (Some(0), "", well));
     let summary = place.tidemark(&["verify", "--json"]).json();
     let must = json!({
-        "differences": 0, "accounts": 3, "skipped": 0, "requests": RECORDS, "firstMonth": null,
-        "monthsLeftOut": [], "lifetimeCompared": true,
+        "month": null, "differences": 0, "accounts": 3, "skipped": 0, "requests": RECORDS,
+        "notCompared": [], "firstMonth": null, "monthsLeftOut": [], "lifetimeCompared": true,
     });
     assert_eq!(summary, must);
 
@@ -227,7 +229,6 @@ fn a_row_that_was_changed_by_hand_is_found_by_its_name() {
         (2, &json!(1)),
         "{lines:?}"
     );
-    assert_eq!(of_month(month.next()).json()["differences"], 0);
     put(&place, &key, good);
 
     // A row that cannot be read, and one that is gone.
@@ -258,6 +259,110 @@ fn a_row_that_was_changed_by_hand_is_found_by_its_name() {
     put(&place, &key, good);
     assert_eq!(verify().ok(), well);
     up.stop();
+}
+
+#[test]
+fn a_month_of_which_nothing_was_compared_is_not_called_free_of_differences() {
+    let (place, up, [ann, _], month) = place();
+    let verify = |month: Month, more: &[&str]| {
+        let month = month.to_string();
+        place.tidemark(&[&["verify", "--month", &month], more].concat())
+    };
+    let well =
+        format!("3 accounts compared with 7 requests of {month} in the archive: no difference\n");
+    assert_eq!(verify(month, &[]).ok(), well);
+    let summary = verify(month, &["--json"]).json();
+    let must = json!({
+        "month": month.to_string(), "differences": 0, "accounts": 3, "skipped": 0,
+        "requests": RECORDS, "notCompared": [], "firstMonth": null, "monthsLeftOut": [],
+        "lifetimeCompared": true,
+    });
+    assert_eq!(summary, must);
+
+    let before = Month(month.0 - 1);
+    let long_ago: Month = "2019-01".parse().unwrap();
+    let next = month.next();
+    let nothing = |month: Month| {
+        format!("nothing was compared: neither the archive nor the tables hold anything of {month}")
+    };
+    for (month, why) in [
+        (before, nothing(before)),
+        (long_ago, nothing(long_ago)),
+        (next, format!("{next} has not begun")),
+    ] {
+        for more in [&[][..], &["--json"], &["--resume", "done.jsonl"]] {
+            let said = verify(month, more);
+            assert_eq!(said.out, "", "{month}");
+            let refused = said.failed(2);
+            assert!(refused.contains(&why), "{refused}");
+            drop(std::fs::remove_file(place.path("done.jsonl")));
+        }
+    }
+    // A row that should not be there is a difference, also where the archive holds nothing.
+    put_row_of_month_before(&place, &ann, month);
+    let said = verify(before, &[]);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    let end = format!("1 account compared with 0 requests of {before} in the archive: ");
+    assert!(said.out.contains(&end), "{}", said.out);
+    up.stop();
+}
+
+#[test]
+fn accounts_that_are_skipped_are_not_counted_as_compared() {
+    let (place, up, [ann, bob], month) = place();
+    let provider = Account::new(AccountKind::Provider, "prov").unwrap();
+    let verify = |more: &[&str]| place.tidemark(&[&["verify"][..], more].concat());
+    let accounts = [account(&ann), account(&bob), provider];
+    for (count, account) in (1..).zip(&accounts) {
+        let record = record_of(account.clone());
+        let aside = set_aside::put(&record, None, WriteId::default());
+        run(async { store(&place).write(aside).await.unwrap() });
+        // A row that is right needs no second look.
+        let key = row_key(account, month);
+        let item = run(async { store(&place).get(&key).await.unwrap().unwrap() });
+        let mut row = accounts::decode(key.clone(), &item).unwrap();
+        row.row.bonus = row.row.bonus.plus(Points(1));
+        put(&place, &key, accounts::encode(account, &row));
+        let skipped = match count {
+            1 => "1 account was not compared".to_owned(),
+            _ => format!("{count} accounts were not compared"),
+        };
+        // A run that continues says again which those are.
+        for more in [
+            &[][..],
+            &["--resume", "done.jsonl"],
+            &["--resume", "done.jsonl"],
+        ] {
+            let said = verify(more);
+            let line = format!("{account}: not compared, because it is set aside");
+            assert!(said.out.contains(&line), "{}", said.out);
+            if count < accounts.len() {
+                let left = ["1 account", "2 accounts"][accounts.len() - count - 1];
+                let end = format!(
+                    "{skipped}\n{left} compared with 7 requests in the archive: no difference\n"
+                );
+                assert!(said.out.ends_with(&end), "{}", said.out);
+                assert_eq!((said.code, &*said.err), (Some(0), ""));
+            } else {
+                assert!(!said.out.contains("no difference"), "{}", said.out);
+                let refused = said.failed(2);
+                let all = format!("nothing was compared: {skipped}");
+                assert!(refused.contains(&all), "{refused}");
+            }
+        }
+        std::fs::remove_file(place.path("done.jsonl")).unwrap();
+    }
+    up.stop();
+}
+
+/// Copies a row into the month before, where nothing is.
+fn put_row_of_month_before(place: &Place, user: &str, month: Month) {
+    let (key, item) = stored(place, user, month);
+    let mut row = accounts::decode(key, &item).unwrap();
+    row.row.month = Month(month.0 - 1);
+    let account = account(user);
+    let key = row_key(&account, row.row.month);
+    put(place, &key, accounts::encode(&account, &row));
 }
 
 /// Every file of the archive that holds rows.
@@ -346,7 +451,7 @@ fn an_archive_that_lacks_requests_is_exported_and_replayed_only_on_demand() {
 
 #[test]
 fn a_run_that_was_interrupted_goes_on_where_it_was() {
-    let (place, up, [ann, bob], month) = place();
+    let (place, up, [ann, _], month) = place();
     change(&place, &ann, month, |stored| {
         stored.row.bonus = Points(2_500_000);
     });
@@ -369,10 +474,11 @@ fn a_run_that_was_interrupted_goes_on_where_it_was() {
         };
         assert_eq!(difference["account"], format!("user:{ann}"));
         assert_eq!(difference["field"], "bonus");
-        assert_eq!(summary["differences"], 1);
-        summary["accounts"].as_u64().unwrap()
+        // Whatever was done before: the numbers are those of all shares.
+        let counts = ["differences", "accounts", "skipped", "requests"].map(|name| &summary[name]);
+        assert_eq!(json!(counts), json!([1, 3, 0, RECORDS]), "{summary}");
     };
-    assert_eq!(run(), 3);
+    run();
     let kept = std::fs::read_to_string(place.path("done.jsonl")).unwrap();
     let shares: Vec<&str> = kept.lines().filter(|line| !line.is_empty()).collect();
     assert!(shares.len() >= 3, "{kept}");
@@ -380,16 +486,22 @@ fn a_run_that_was_interrupted_goes_on_where_it_was() {
     // It was killed while it wrote down the second one.
     let half = &shares[1][..shares[1].len() / 2];
     place.write("done.jsonl", &format!("\n{}\n\n{half}", shares[0]));
-    let done: Value = serde_json::from_str(shares[0]).unwrap();
-    let done: Share = serde_json::from_value(done["share"].clone()).unwrap();
-    let provider = Account::new(AccountKind::Provider, "prov").unwrap();
-    let accounts = [account(&ann), account(&bob), provider];
-    let left = accounts
-        .iter()
-        .filter(|account| !done.holds(AccountRef::from(*account)));
-    assert_eq!(run(), left.count() as u64);
-    // Now everything is done; what was found is said again.
-    assert_eq!(run(), 0);
+    run();
+    // Now everything is done: nothing is read, and what was found is said again.
+    let kept = std::fs::read_to_string(place.path("done.jsonl")).unwrap();
+    run();
+    assert_eq!(
+        std::fs::read_to_string(place.path("done.jsonl")).unwrap(),
+        kept
+    );
+    // Versions before this one did not write down how many accounts a share had.
+    let mut old: Value = serde_json::from_str(shares[0]).unwrap();
+    let members = old.as_object_mut().unwrap();
+    assert!(members.remove("counts").is_some() && members.remove("skipped").is_some());
+    place.write("done.jsonl", &format!("\n{old}\n"));
+    run();
+    let none = place.tidemark(&["verify", "--accounts-max", "0"]).failed(2);
+    assert!(none.contains("--accounts-max"), "{none}");
 
     let month = month.to_string();
     let of_month = ["verify", "--month", &month, "--resume", "done.jsonl"];
@@ -446,19 +558,71 @@ fn what_cannot_be_verified_is_refused_with_the_reason() {
     let refused = refused.failed(2);
     let reason = format!("{month} cannot be verified: the archive begins in or after {month}");
     assert!(refused.contains(&reason), "{refused}");
-    let said = place.tidemark(&["verify"]).ok();
-    let part = format!("compared from {}: the archive does not hold", month.next());
-    assert!(said.starts_with(&part), "{said}");
-    let summary = place.tidemark(&["verify", "--json"]).json();
-    assert_eq!(summary["firstMonth"], month.next().to_string());
-    assert_eq!(summary["lifetimeCompared"], false);
+    for args in [&["verify"][..], &["verify", "--json"]] {
+        let said = place.tidemark(args);
+        assert_eq!(said.out, "", "{args:?}");
+        let refused = said.failed(2);
+        let next = month.next();
+        for part in [
+            "nothing was compared: ",
+            &format!("months before {next} were not compared: the archive does not hold all of"),
+            "facts of an account's whole life were not compared",
+        ] {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
+    }
     up.stop();
 }
 
 #[test]
-fn files_that_are_missing_are_no_differences() {
-    let (place, up, _, month) = place();
+fn what_a_partition_has_not_archived_yet_is_refused_with_how_long_to_wait() {
+    let (mut place, up, [ann, bob], month) = place();
     up.stop();
+    // Now files end late. Another partition than those two gets its first request.
+    let used = [&ann, &bob].map(|user| usage_partition(user, 4));
+    let mut names = (1..).map(|n| format!("new-{n}"));
+    let new = names.find(|name| !used.contains(&usage_partition(name, 4)));
+    let new = new.unwrap();
+    place.env = vec![ARCHIVE[0]];
+    let up = place.up(&[]);
+    place.send(&[chat("first", &new)]);
+    place.wait();
+    let month = month.to_string();
+    let why = format!(
+        "source partition {} has requests, and the archive has no file of them yet",
+        usage_partition(&new, 4)
+    );
+    let of_month = ["--month", &*month];
+    for (command, more) in [
+        ("verify", &of_month[..]),
+        ("verify", &[]),
+        ("replay", &of_month),
+        (
+            "export",
+            &["--month", &*month, "--what", "requests", "--format", "csv"],
+        ),
+    ] {
+        let refused = place.tidemark(&[&[command][..], more].concat()).failed(2);
+        for part in [
+            &*why,
+            "archive.file_age_max (15 min by default)",
+            "try again then",
+        ] {
+            assert!(refused.contains(part), "{command} {part}: {refused}");
+        }
+    }
+    // A worker that stops writes its files.
+    up.stop();
+    let said = place.tidemark(&["verify"]).ok();
+    assert!(
+        said.ends_with(" compared with 8 requests in the archive: no difference\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn files_that_are_missing_are_no_differences() {
+    let (place, up, [ann, _], month) = place();
     let folder = place.path("archive").join(format!("month={month}"));
     let days = std::fs::read_dir(&folder).unwrap();
     let files: Vec<PathBuf> = days
@@ -473,22 +637,144 @@ fn files_that_are_missing_are_no_differences() {
 
     // A whole month that was deleted is left out.
     std::fs::remove_dir_all(&folder).unwrap();
-    let said = place.tidemark(&["verify"]).ok();
-    let lines: Vec<&str> = said.lines().collect();
+    let refused = place.tidemark(&["verify"]).failed(2);
     let left_out =
         format!("{month} was not compared: the archive lacks requests (its files were deleted)");
-    let must = [
-        &*left_out,
-        "facts of an account's whole life were not compared",
-        "3 accounts compared with 0 requests in the archive: no difference",
-    ];
-    assert_eq!(lines, must);
-    let summary = place.tidemark(&["verify", "--json"]).json();
-    assert_eq!(summary["firstMonth"], Value::Null);
-    assert_eq!(summary["monthsLeftOut"], json!([month.to_string()]));
+    assert!(
+        refused.contains("nothing was compared: ") && refused.contains(&left_out),
+        "{refused}"
+    );
     let of_month = ["verify", "--month", &month.to_string()];
     let refused = place.tidemark(&of_month).failed(2);
     assert!(refused.contains("its files were deleted"), "{refused}");
+    // A row of another month is compared, and counted by itself.
+    put_row_of_month_before(&place, &ann, month);
+    let said = place.tidemark(&["verify", "--json"]);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    let lines = json_lines(&said.out);
+    let summary = lines.last().unwrap();
+    assert_eq!(
+        (&summary["accounts"], &summary["requests"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(summary["firstMonth"], Value::Null);
+    assert_eq!(summary["monthsLeftOut"], json!([month.to_string()]));
+    let must = [
+        &*left_out,
+        "facts of an account's whole life were not compared",
+    ];
+    assert_eq!(summary["notCompared"], json!(must));
+    up.stop();
+}
+
+/// Bytes of a file that were changed, and what is said of it.
+type Damage<'a> = (&'a str, PathBuf, Vec<u8>, &'a [&'a str]);
+
+#[test]
+fn a_file_that_was_damaged_or_copied_is_named_with_what_to_do() {
+    let (place, up, _, month) = place();
+    up.stop();
+    let archive = place.path("archive");
+    let files = files(&place);
+    let [file, other, ..] = &files[..] else {
+        panic!("{files:?}")
+    };
+    let read = |path: &PathBuf| std::fs::read(path).unwrap();
+    let (bytes, name) = (read(file), file.file_name().unwrap());
+    let in_day = |day: &str| file.parent().unwrap().with_file_name(day).join(name);
+    let in_month = format!("month=2020-01/day=2020-01-05/{}", name.display());
+    let mut broken = bytes.clone();
+    // A page of a column.
+    broken[40..60].fill(0xff);
+    let unreadable = [
+        "not a readable Parquet file",
+        "is not written again: restore it from a copy (docs/archive.md#damaged-files)",
+    ];
+    let misplaced = [
+        "does not belong into a file of this path",
+        "restore the right one, or, if this path did not exist before, remove it",
+    ];
+    let damages: &[Damage] = &[
+        (
+            "cut short",
+            file.clone(),
+            bytes[..bytes.len() / 2].to_vec(),
+            &unreadable,
+        ),
+        ("empty", file.clone(), Vec::new(), &unreadable),
+        ("broken", file.clone(), broken, &["restore it from a copy"]),
+        ("another", file.clone(), read(other), &misplaced),
+        (
+            "in another day",
+            in_day("day=2020-01-05"),
+            bytes.clone(),
+            &misplaced,
+        ),
+    ];
+    let month = month.to_string();
+    let export = [
+        "export", "--month", &month, "--what", "requests", "--format", "csv",
+    ];
+    for (what, path, damaged, parts) in damages {
+        let before = path.exists().then(|| read(path));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, damaged).unwrap();
+        let shown = path.strip_prefix(&archive).unwrap().display().to_string();
+        let commands: [&[&str]; 3] = [&["verify"], &["replay", "--month", &month], &export];
+        for args in commands {
+            let said = place.tidemark(args);
+            assert!(
+                matches!(said.code, Some(1 | 2)),
+                "{what} {args:?}: {}",
+                said.out
+            );
+            for part in parts.iter().copied().chain([&*shown]) {
+                assert!(
+                    said.err.contains(part),
+                    "{what} {args:?} {part}: {}",
+                    said.err
+                );
+            }
+        }
+        place.tidemark(&["verify"]).failed(2);
+        match before {
+            Some(before) => std::fs::write(path, before).unwrap(),
+            None => std::fs::remove_file(path).unwrap(),
+        }
+    }
+    // Of another month, which only verify reads.
+    let path = archive.join(&in_month);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    let refused = place.tidemark(&["verify"]).failed(2);
+    for part in misplaced.into_iter().chain([&*in_month]) {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    std::fs::remove_dir_all(archive.join("month=2020-01")).unwrap();
+
+    // What says how far the archive goes.
+    let covered = std::fs::read_dir(archive.join("_coverage")).unwrap();
+    let covered: Vec<PathBuf> = covered.map(|file| file.unwrap().path()).collect();
+    let [one, another, ..] = &covered[..] else {
+        panic!("{covered:?}")
+    };
+    let before = read(one);
+    for (bytes, why) in [
+        (before[..before.len() / 2].to_vec(), "is damaged: "),
+        (
+            read(another),
+            "is damaged: it holds what belongs into _coverage/",
+        ),
+    ] {
+        std::fs::write(one, bytes).unwrap();
+        let shown = one.strip_prefix(&archive).unwrap().display().to_string();
+        let refused = place.tidemark(&["verify"]).failed(2);
+        for part in [&*shown, why, "restore it from a copy, or remove it"] {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
+    }
+    std::fs::write(one, before).unwrap();
+    place.tidemark(&["verify"]).ok();
 }
 
 #[test]
