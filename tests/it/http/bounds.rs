@@ -21,7 +21,7 @@ use tidemark::store::keys::{self, KeyText};
 use tower::ServiceExt as _;
 
 use super::admin::{post, publish, put};
-use super::rows::{many_requests, request, usage_item};
+use super::rows::{many_credits, many_requests, request, usage_item};
 use super::slow_db::{Counted, service_on};
 use super::stand::{NOON, Stand};
 use crate::edge::memory_log::MemoryLog;
@@ -252,6 +252,63 @@ async fn the_trail_names_what_was_replaced_also_of_what_was_scheduled() {
     }
 }
 
+fn keys_of(page: &Value) -> Vec<String> {
+    let entries = page["entries"].as_array().unwrap().iter();
+    entries
+        .map(|entry| entry["key"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_page_of_credits_reads_little_more_than_it_shows() {
+    const COUNT: i64 = 100_000;
+    let stand = Stand::new().await;
+    many_credits(&stand, COUNT, true).await;
+    let watched = Watched::of(&stand).await;
+    let path = "/api/admin/credits?userId=alice";
+    // The list: one more than fits. Beside it: the key asked with, the entry `after`, the balance
+    // twice, the account's newest row.
+    const BESIDE: u64 = 6;
+    let (page, rows) = watched.get(&format!("{path}&limit=50")).await;
+    assert!(rows <= 50 + BESIDE, "{rows} rows were read");
+    assert_eq!(keys_of(&page)[49], "k-00049");
+    assert_eq!((&page["added"], &page["next"]), (&json!("100000"), &json!("k-00049")));
+    let (page, rows) = watched.get(&format!("{path}&limit=50&after=k-99899")).await;
+    assert!(rows <= 50 + BESIDE, "{rows} rows were read");
+    assert_eq!((&keys_of(&page)[0], &page["next"]), (&"k-99900".to_owned(), &json!("k-99949")));
+    let (page, _) = watched.get(&format!("{path}&limit=50&after=k-99949")).await;
+    assert_eq!(keys_of(&page).len(), 50);
+    assert!(page.get("next").is_none(), "{:?}", page["next"]);
+    for after in ["k-1", "%0a", ""] {
+        let answer = stand.get(&format!("{path}&after={after}")).await;
+        assert_eq!(answer.code(), (400, "invalid_query".to_owned()), "{after}");
+    }
+}
+
+/// Entries of a version without the list by time are listed when they are first looked at.
+#[tokio::test]
+async fn old_credits_are_read_whole_once() {
+    const COUNT: i64 = 2_500;
+    let stand = Stand::new().await;
+    many_credits(&stand, COUNT, false).await;
+    let watched = Watched::of(&stand).await;
+    let path = "/api/admin/credits?userId=alice&limit=1000";
+    let (mut after, mut found, mut all_rows) = (String::new(), Vec::new(), Vec::new());
+    loop {
+        let (page, rows) = watched.get(&format!("{path}{after}")).await;
+        found.extend(keys_of(&page));
+        all_rows.push(rows);
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    let expected: Vec<String> = (0..COUNT).map(|n| format!("k-{n:05}")).collect();
+    assert_eq!(found, expected);
+    assert!((3_500..3_520).contains(&all_rows[0]), "{all_rows:?}");
+    assert!(all_rows[1..].iter().all(|rows| *rows <= 1_010), "{all_rows:?}");
+}
+
 async fn make_keys(stand: &Stand, count: i64) {
     for n in 0..count {
         let text = KeyText::of_random(rand::random(), rand::random());
@@ -280,7 +337,8 @@ async fn keys_are_listed_in_pages_that_read_no_more_than_they_show() {
         let (page, rows) = watched
             .get(&format!("/api/admin/keys?limit=50{after}"))
             .await;
-        assert!(rows <= 50 + 1, "{rows} rows were read");
+        // One more tells whether there is another page; and the key that is asked with.
+        assert!(rows <= 50 + 2, "{rows} rows were read");
         let keys = page["keys"].as_array().unwrap();
         let made: Vec<&str> = keys
             .iter()
@@ -301,6 +359,11 @@ async fn keys_are_listed_in_pages_that_read_no_more_than_they_show() {
     found.sort_unstable();
     found.dedup();
     assert_eq!((found.len(), count, pages), (121, 121, 3));
+    // A list that ends where the page ends has no next page.
+    let (page, rows) = watched.get("/api/admin/keys?limit=121").await;
+    assert_eq!(page["keys"].as_array().unwrap().len(), 121);
+    assert!(page.get("next").is_none(), "{}", page["next"]);
+    assert!(rows <= 121 + 2, "{rows} rows were read");
     for query in ["limit=0", "limit=1001", "after=%0a"] {
         let answer = stand.get(&format!("/api/admin/keys?{query}")).await;
         assert_eq!(answer.code(), (400, "invalid_query".to_owned()), "{query}");

@@ -10,7 +10,7 @@ use tidemark::domain::votes::{Formula, VoteTerms};
 use tidemark::store::audit;
 use tidemark::store::awards::{self, Adjustment, AdjustmentError, Granted};
 use tidemark::store::control::{self, Change};
-use tidemark::store::credits::{self, CreditEntry, CreditError};
+use tidemark::store::credits::{self, CreditEntry, CreditError, LedgerOrder};
 use tidemark::store::db::{Attr, Db, Item, Key, Table};
 use tidemark::store::dynamo::DynamoDb;
 use tidemark::store::referrals::{self, AwardPolicy, Referrer, SignupError, SignupRequest};

@@ -1,6 +1,8 @@
 //! Adjustments: the awards of an account, a form to correct its points, and the counter-entry of
 //! each correction.
 
+use std::collections::HashSet;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -142,16 +144,27 @@ fn whose(kind: Option<AccountKind>, id: &str) -> Markup {
     }
 }
 
-/// The counter-entry of a correction, if there is one.
-fn is_undone(awards: &[AwardInfo], key: &str, points: Points) -> bool {
-    let (undo, back) = (key_of_undo(key), Points::ZERO.minus(points));
-    let is_counter_entry =
-        |award: &AwardInfo| award.adjustment_key() == Some(&undo) && award.points == back;
-    awards.iter().any(is_counter_entry)
+/// The corrections among an account's awards, to look up which of them are undone.
+struct Corrections<'a>(HashSet<(&'a str, Points)>);
+
+impl<'a> Corrections<'a> {
+    fn of(awards: &'a [AwardInfo]) -> Corrections<'a> {
+        let corrections = awards
+            .iter()
+            .filter_map(|award| Some((award.adjustment_key()?, award.points)));
+        Corrections(corrections.collect())
+    }
+
+    /// Whether the correction of so many points has its counter-entry.
+    fn have_undone(&self, key: &str, points: Points) -> bool {
+        let (undo, back) = (key_of_undo(key), Points::ZERO.minus(points));
+        self.0.contains(&(undo.as_str(), back))
+    }
 }
 
 fn list(visitor: &Visitor, of: &Account, found: &AwardList) -> Markup {
     let awards = found.awards.as_slice();
+    let corrections = Corrections::of(awards);
     html! {
         section .card aria-labelledby="awards-h" {
             h2 #awards-h { "Awards" }
@@ -177,7 +190,7 @@ fn list(visitor: &Visitor, of: &Account, found: &AwardList) -> Markup {
                                     td data-label="Month" { (award.month) }
                                     td {
                                         @if let Some(key) = award.adjustment_key() {
-                                            @if is_undone(awards, key, award.points) { span .chip.open { "Undone" } }
+                                            @if corrections.have_undone(key, award.points) { span .chip.open { "Undone" } }
                                             @else if writes(visitor) { a href=(format!("{}&undo={}", path_of(of), encoded(key))) { "Undo" } }
                                         }
                                     }
