@@ -95,7 +95,7 @@ pub use rules::{
     json_of, known_rule, price_of, to_come,
 };
 pub use rules_cache::RULES_CACHE_TTL;
-pub use search::{AccountTrace, FoundAccount, SearchResult, id_of_pasted_key};
+pub use search::{AccountTrace, AccountTraces, FoundAccount, SearchResult, id_of_pasted_key};
 pub use seasons::{SeasonBoards, SeasonError, SeasonPlace, season_boards};
 pub use sent_rejects::{PageStart, SentBy, SentReject, SentRejectDetail, SentRejectPage};
 pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};

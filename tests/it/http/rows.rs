@@ -19,7 +19,7 @@ use tidemark::ops::health::{Role, TaskId};
 use tidemark::store::account_write::{AccountWrite, Omissions};
 use tidemark::store::accounts::{self, ReadOrder, Reading};
 use tidemark::store::checkpoints::{self, PostCheckpoint, Ranked, SourceState, TopList};
-use tidemark::store::db::{Db, Item, Table};
+use tidemark::store::db::{Attr, Db, Item, Key, Table};
 use tidemark::store::pricing::{NewValue, Publish, publish};
 use tidemark::store::usage::{self, UsageRow};
 use tidemark::store::{control, pricing, streaks};
@@ -220,8 +220,8 @@ pub fn start_of(day: &str) -> Millis {
 /// Gives alice so many entries of credit, `k-00000` the oldest, as this version writes them; or as
 /// one without the list by time did.
 pub async fn many_credits(stand: &Stand, count: i64, is_listed: bool) {
-    let body = json!({"userId": "alice", "amount": "1", "reason": "x"});
-    post(stand, "/api/admin/credits", "k-00000", &body).await;
+    let body = serde_json::json!({"userId": "alice", "amount": "1", "reason": "x"});
+    super::admin::post(stand, "/api/admin/credits", "k-00000", &body).await;
     let row = async |range: &str| {
         let key = Key::new(Table::UserCredits, "alice", range);
         stand.db.get(&key).await.unwrap().unwrap()
@@ -242,7 +242,10 @@ pub async fn many_credits(stand: &Stand, count: i64, is_listed: bool) {
     let Some(Attr::N(one)) = balance.get("added").cloned() else {
         panic!("{balance:?}")
     };
-    for (name, value) in [("added", one * i128::from(count)), ("entries", count.into())] {
+    for (name, value) in [
+        ("added", one * i128::from(count)),
+        ("entries", count.into()),
+    ] {
         balance.insert(name, Attr::N(value));
     }
     // It says that all are listed only if all are.

@@ -16,7 +16,7 @@ use super::super::{Pages, redirect};
 use super::money::{Desk, Outcome, Said, Sent, Words};
 use super::{PageQuery, page_of, spaces_note, unknown_note, writes};
 use crate::app::commands::{Adjusted, NewAdjustment, key_of_undo};
-use crate::app::queries::{AWARDS_LOOKED_MAX, AwardInfo, AwardList};
+use crate::app::queries::{AWARDS_LOOKED_MAX, AccountTraces, AwardInfo, AwardList};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::http::extract::{account, invalid_id};
@@ -109,14 +109,18 @@ async fn respond(
 ) -> Result<Response, Problem> {
     let queries = &desk.pages.service.queries;
     let found = queries.awards(of).await?;
-    let is_unknown = found.awards.is_empty() && queries.traces_of(of).await?.is_empty();
+    let traces = match found.awards.is_empty() {
+        true => Some(queries.traces_of(of).await?),
+        false => None,
+    };
+    let nothing = traces.filter(AccountTraces::is_empty);
     let path = format!("{PATH}?kind={}&id=", of.kind);
     let body = html! {
         h1 { "Adjustments" }
         @if let Some(note) = note { (note) }
         (whose(Some(of.kind), of.id()))
         (spaces_note(of.id(), &path))
-        @if is_unknown { (unknown_note(of)) }
+        @if let Some(nothing) = &nothing { (unknown_note(of, nothing)) }
         p { (kind_word(of.kind)) " " a href=(account_path(of)) { (of.id()) } }
         @if writes(desk.visitor) { (form) }
         (list(desk.visitor, of, &found))

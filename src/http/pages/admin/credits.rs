@@ -15,7 +15,7 @@ use super::super::{Pages, redirect};
 use super::money::{Desk, Outcome, Said, Sent, Words};
 use super::{PageQuery, page_of, spaces_note, unknown_note, writes};
 use crate::app::commands::{Booked, CreditError, NewCredit};
-use crate::app::queries::{CreditLine, CreditPage, CreditSums, LedgerOrder};
+use crate::app::queries::{AccountTraces, CreditLine, CreditPage, CreditSums, LedgerOrder};
 use crate::domain::amount::Money;
 use crate::domain::ids::{Account, AccountKind};
 use crate::http::extract::{account, bad_query};
@@ -124,12 +124,14 @@ pub(in super::super) async fn show(
     }
     let queries = &pages.service.queries;
     let ledger = Ledger::of(&pages, &user, wanted.before.as_deref()).await?;
-    let is_unknown = ledger.page.entries.is_empty()
-        && ledger.sums.spent == Money::ZERO
-        && queries.traces_of(&user).await?.is_empty();
-    let note = match is_unknown {
-        true => Some(unknown_note(&user)),
-        false => {
+    let has_nothing = ledger.page.entries.is_empty() && ledger.sums.spent == Money::ZERO;
+    let traces = match has_nothing {
+        true => Some(queries.traces_of(&user).await?),
+        false => None,
+    };
+    let note = match traces.filter(AccountTraces::is_empty) {
+        Some(traces) => Some(unknown_note(&user, &traces)),
+        None => {
             let entry = queries.credit(&user, &wanted.entry).await?;
             entry.and_then(|entry| said(&wanted.done, &entry))
         }
@@ -260,11 +262,7 @@ fn undo_link(visitor: &Visitor, user: &Account, ledger: &Ledger, entry: &CreditL
 }
 
 /// Asks whether an entry is to be undone by a counter-entry.
-async fn ask_undo(
-    desk: &Desk<'_>,
-    user: &Account,
-    key: &str,
-) -> Result<Response, Problem> {
+async fn ask_undo(desk: &Desk<'_>, user: &Account, key: &str) -> Result<Response, Problem> {
     let service = &desk.pages.service;
     let commands = &service.commands;
     let counter = commands.counter_credit(user, key, &desk.visitor.by()).await;
