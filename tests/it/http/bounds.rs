@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
+use tidemark::app::commands::Commands;
 use tidemark::app::queries::Queries;
 use tidemark::domain::access::Scope;
 use tidemark::domain::amount::Money;
@@ -555,8 +556,10 @@ async fn what_is_not_found_among_too_many_keys_is_said_to_be_uncertain() {
     let found = stand.get("/api/admin/search?q=alcie").await.json();
     assert!(found.get("keysUnsearched").is_none(), "{found}");
     let alcie = Account::new(AccountKind::User, "alcie").unwrap();
+    let (db, log) = (Arc::new(stand.db.clone()), stand.log.clone());
+    let queries = Queries::new(db, log, stand.service.partitions);
+    let commands = Commands::new(Arc::new(queries), stand.clock.clone());
     let doubt = async || {
-        let commands = &stand.service.commands;
         let doubts = commands.doubts_of_credit(&alcie, Money(1), Money(2)).await;
         doubts.unwrap()[0].to_string()
     };
