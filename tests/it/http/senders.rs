@@ -214,6 +214,7 @@ async fn every_fault_of_an_event_in_binary_mode_is_named_at_once() {
                 ("missing_field", "ce-source"),
                 ("invalid_time", "time"),
                 ("missing_field", "data.endpoint"),
+                ("missing_field", "data.statusCode"),
             ],
         ),
         (
@@ -227,7 +228,7 @@ async fn every_fault_of_an_event_in_binary_mode_is_named_at_once() {
         ),
         (
             vec![("ce-id", Some(&b""[..]))],
-            r#"{"endpoint": 5}"#,
+            r#"{"endpoint": 5, "statusCode": 200}"#,
             vec![("invalid_id", "id"), ("wrong_type", "data.endpoint")],
         ),
     ] {
