@@ -9,7 +9,7 @@ use super::output::{Done, Failure, Out};
 use super::price_import::type_yes;
 use super::session::{Session, by};
 use crate::app::commands::{Adjusted, Doubt, NewAdjustment, NewCredit};
-use crate::app::queries::CreditLine;
+use crate::app::queries::{CreditLine, CreditPage, Credits, LedgerOrder, Queries, QueryError};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::ops::config::Config;
@@ -52,7 +52,7 @@ pub async fn credits(session: &Session, config: &Config, command: &CreditsComman
 
 async fn show(session: &Session, user: &str, is_json: bool) -> Done {
     let account = Account::new(AccountKind::User, user).map_err(Failure::refused)?;
-    let credits = session.queries().credits(&account).await?;
+    let credits = whole_ledger(&session.queries(), &account).await?;
     let mut out = Out::new();
     if is_json {
         out.json(&credits)?;
@@ -81,6 +81,27 @@ async fn show(session: &Session, user: &str, is_json: bool) -> Done {
         out.table(&["added at", ">USD", "reason", "by", "key"], &rows)?;
     }
     out.finish()
+}
+
+/// A user's credits with every entry, oldest first.
+async fn whole_ledger(queries: &Queries, user: &Account) -> Result<Credits, QueryError> {
+    const TOGETHER: usize = 1_000;
+    let mut all = CreditPage {
+        entries: Vec::new(),
+        next: None,
+    };
+    loop {
+        let (order, after) = (LedgerOrder::OldestFirst, all.next.as_deref());
+        let page = queries.credit_page(user, order, after, TOGETHER).await?;
+        // An entry stays once it is there.
+        let Some(page) = page else { break };
+        all.entries.extend(page.entries);
+        all.next = page.next;
+        if all.next.is_none() {
+            break;
+        }
+    }
+    Ok(queries.credit_sums(user).await?.with(user, all))
 }
 
 /// Runs `tidemark award`.

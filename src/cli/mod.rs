@@ -8,7 +8,7 @@ use clap::Parser;
 use crate::ops::config::{Config, ENV_PREFIX, LogEngine, LogFormat, Sources, StoreEngine};
 use crate::ops::traces::Traces;
 use crate::ops::{logging, shutdown};
-use args::{Cli, Command, DoctorArgs, PricingCommand, TablesCommand, WaitArgs};
+use args::{Cli, Command, PricingCommand, TablesCommand, WaitArgs};
 use output::{Done, Failure, Out};
 use session::{Access, Session, Workers};
 
@@ -226,7 +226,7 @@ async fn run(cli: &Cli, config: &Config) -> Done {
             let (_trigger, shutdown) = signals()?;
             top::run(config, args, &shutdown).await
         }
-        Command::Doctor(args) => look(config, args).await.map_err(cannot_look),
+        Command::Doctor(args) => doctor::run(config, args).await.map_err(cannot_look),
         Command::Wait(args) => wait(config, args).await,
         command => {
             let access = match command {
@@ -265,24 +265,15 @@ const fn needs_only_the_store(command: &Command) -> bool {
     )
 }
 
-async fn look(config: &Config, args: &DoctorArgs) -> Done {
-    let session = match Session::open(config, Access::Existing).await {
-        Ok(session) => session,
-        Err(why @ Failure::Failed(_)) => return doctor::run_blind(config, why, args).await,
-        Err(why) => return Err(why),
-    };
-    let done = doctor::run(&session, config, args).await;
-    session.close().await;
-    done
-}
-
 async fn wait(config: &Config, args: &WaitArgs) -> Done {
     // What cannot be asked is refused at once, not when everything is done.
     top::Targets::named(&args.addresses)?;
-    let session = match Session::open(config, Access::Existing).await {
+    let session = match doctor::open(config).await {
         Ok(session) => session,
-        Err(why @ Failure::Failed(_)) => return wait::run_blind(config, why, args).await,
-        Err(why) => return Err(why),
+        Err(none) if matches!(none.why, Failure::Failed(_)) => {
+            return wait::run_blind(config, *none, args).await;
+        }
+        Err(none) => return Err(none.why),
     };
     let done = wait::run(&session, config, args).await;
     session.close().await;

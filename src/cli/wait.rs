@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 
 use super::args::WaitArgs;
-use super::doctor::{self, Findings};
+use super::doctor::{self, Findings, NoSession};
 use super::output::{Done, Failure};
 use super::session::{Session, Workers};
 use crate::domain::position::Partition;
@@ -97,11 +97,12 @@ pub async fn run(session: &Session, config: &Config, args: &WaitArgs) -> Done {
 }
 
 /// As [`run`], where no session can begin: what explains that is said, as `doctor` does.
-pub async fn run_blind(config: &Config, why: Failure, args: &WaitArgs) -> Done {
+pub async fn run_blind(config: &Config, none: NoSession, args: &WaitArgs) -> Done {
     let mut findings = Findings::default();
-    match doctor::blind(config, &args.addresses, &why, &mut findings).await? {
-        true => Err(with_findings("cannot wait", &findings)),
-        false => Err(why),
+    doctor::ask(&args.addresses, &mut findings).await?;
+    match doctor::blind(config, none, &mut findings).await? {
+        Ok(()) => Err(with_findings("cannot wait", &findings)),
+        Err(why) => Err(why),
     }
 }
 

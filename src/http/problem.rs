@@ -100,11 +100,6 @@ impl Problem {
         Problem { events, ..self }
     }
 
-    /// The first fault of the first event that it is about.
-    pub fn event_code(&self) -> Option<&'static str> {
-        self.events.first().map(|event| event.code)
-    }
-
     /// With every fault of the rules that it is about.
     pub fn of_faults(self, faults: &[RuleFault]) -> Problem {
         let faults = faults

@@ -92,22 +92,19 @@ pub async fn page_between(
         _ => RangeFilter::Between(first, last),
     };
     let after = before.map(|item| key(item).item());
-    let wanted = u32::try_from(limit).unwrap_or(u32::MAX);
     let query = Query {
-        table: Table::Checkpoints,
-        index: false,
-        hash: PARTITION.to_owned(),
         range,
         descending: true,
-        limit: Some(wanted),
         after,
+        ..pages::whole(Table::Checkpoints, PARTITION)
     };
-    let page = db.query(&query).await?;
-    let entries = page.items.iter().map(decode_entry);
+    let found = pages::first(db, query, limit).await?;
+    let entries = found.items.iter().map(decode_entry);
+    let keys: Vec<String> = found.items.iter().filter_map(name_of).collect();
     Ok(Page {
         entries: entries.collect::<Result<Vec<Entry>, StoreError>>()?,
-        keys: page.items.iter().filter_map(name_of).collect(),
-        next: page.next.as_ref().and_then(name_of),
+        next: keys.last().filter(|_| !found.is_whole).cloned(),
+        keys,
     })
 }
 

@@ -231,7 +231,7 @@ pub struct KeptFinding {
 pub struct FindingsPage {
     /// By epoch, source partition and chunk.
     pub findings: Vec<KeptFinding>,
-    /// Where the next page begins, if there may be one.
+    /// Where the next page begins, if there is one.
     pub next: Option<String>,
 }
 
@@ -317,16 +317,16 @@ pub async fn page(
     limit: usize,
 ) -> Result<FindingsPage, StoreError> {
     let query = Query {
-        limit: Some(u32::try_from(limit).unwrap_or(u32::MAX)),
         after: after.map(|range| Key::new(Table::Checkpoints, FINDINGS, range).item()),
         ..pages::whole(Table::Checkpoints, FINDINGS)
     };
-    let page = db.query(&query).await?;
-    let next = page.next.as_ref().and_then(|last| match last.get("item") {
+    let found = pages::first(db, query, limit).await?;
+    let last = found.items.last().filter(|_| !found.is_whole);
+    let next = last.and_then(|last| match last.get("item") {
         Some(Attr::S(range)) => Some(range.clone()),
         _ => None,
     });
-    let findings = page.items.iter().map(decode_finding);
+    let findings = found.items.iter().map(decode_finding);
     Ok(FindingsPage {
         findings: findings.collect::<Result<Vec<_>, StoreError>>()?,
         next,

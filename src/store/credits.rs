@@ -1,16 +1,25 @@
 //! UserCredits: what was added to a user's balance, one row per ledger entry, and their running
 //! total.
 //!
-//! Rows, under the user's id: `balance` (total and count of the entries) and `entry#<idempotency
-//! key>`. Both are written in one transaction, so that the total is always the sum of the entries,
-//! and the entry's own key makes it count once. The same transaction leaves the entry of the audit
-//! trail. What was spent stands in the user's account rows; the balance is added − spent.
+//! Rows, under the user's id: `balance` (total and count of the entries), `entry#<idempotency key>`,
+//! and `at#<when>#<idempotency key>`, which says the same as the entry: the list by time, of which a
+//! page is read without the rest. All are written in one transaction, so that the total is always
+//! the sum of the entries, and the entry's own key makes it count once. The same transaction leaves
+//! the entry of the audit trail. What was spent stands in the user's account rows; the balance is
+//! added − spent.
+//!
+//! Versions of tidemark without the list write no rows of it. The balance row says how many entries
+//! are in the list (`listed`); those versions write it without that attribute, so a list that is not
+//! complete is known, and [`list_all`] completes it.
 
 use serde_json::json;
 
 use super::audit;
-use super::conditional::{Attempts, WriteOutcome};
-use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
+use super::conditional::{self, Attempts, WriteOutcome, write_once};
+use super::db::{
+    Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, TRANSACTION_ITEMS_MAX, Table,
+    Write,
+};
 use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::amount::Money;
@@ -20,6 +29,10 @@ use crate::domain::time::Millis;
 
 const BALANCE: &str = "balance";
 const ENTRY: &str = "entry#";
+const AT: &str = "at#";
+const LISTED: &str = "listed";
+/// How often a list is completed again because entries were added meanwhile.
+const LISTINGS_MAX: u32 = 3;
 
 /// One entry of a user's credit ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +127,12 @@ fn entry_key(user: &str, idempotency_key: &str) -> Key {
     )
 }
 
+/// The entry's place in the list: instants sort as their texts do.
+fn listed_key(user: &str, at: Millis, idempotency_key: &str) -> Key {
+    let range = format!("{AT}{at}#{idempotency_key}");
+    Key::new(Table::UserCredits, user, range)
+}
+
 /// Adds credit once per user and idempotency key; returns the sum with it. The same key again
 /// changes nothing if amount and reason are the same, and is refused if they are not.
 pub async fn add(db: &dyn Db, user: &str, entry: &CreditEntry) -> Result<Added, CreditError> {
@@ -137,7 +156,8 @@ pub async fn book(db: &dyn Db, user: &str, entry: &CreditEntry) -> Result<Booked
             return Ok(Booked { added, before });
         }
         check_amount(entry.amount)?;
-        let (after, writes) = add_writes(user, entry, added)?;
+        let is_listed = is_list_complete(user, items[0].as_ref())?;
+        let (after, writes) = add_writes(user, entry, added, is_listed)?;
         has_tried = true;
         if attempts.write(writes).await? == WriteOutcome::Written {
             return Ok(Booked {
@@ -195,6 +215,7 @@ fn add_writes(
     user: &str,
     entry: &CreditEntry,
     added: Added,
+    is_listed: bool,
 ) -> Result<(Added, Vec<Write>), CreditError> {
     let after = Added {
         total: added
@@ -210,19 +231,6 @@ fn add_writes(
         0 => Condition::Absent,
         entries => Condition::Equals("entries", Attr::N(i128::from(entries))),
     };
-    let balance = Fields::of(&balance_key(user))
-        .number("added", after.total.0)
-        .number("entries", after.entries);
-    let row = Fields::of(&entry_key(user, &entry.idempotency_key))
-        .number("amount", entry.amount.0)
-        .text("reason", &entry.reason)
-        .text("by", &entry.by)
-        .number("at", entry.at.0);
-    let put = |item: Item, condition| Write::Put {
-        table: Table::UserCredits,
-        item,
-        condition,
-    };
     let told = audit::write(&audit::Entry {
         at: entry.at,
         action: "credits.add".to_owned(),
@@ -233,12 +241,40 @@ fn add_writes(
             "idempotencyKey": entry.idempotency_key,
         }),
     });
+    let named = entry_key(user, &entry.idempotency_key);
+    let listed = listed_key(user, entry.at, &entry.idempotency_key);
     let writes = vec![
-        put(balance.item(), condition),
-        put(row.item(), Condition::Absent),
+        put(balance_item(user, after, is_listed), condition),
+        put(entry_item(&named, entry), Condition::Absent),
+        put(entry_item(&listed, entry), Condition::Always),
         told,
     ];
     Ok((after, writes))
+}
+
+fn put(item: Item, condition: Condition) -> Write {
+    Write::Put {
+        table: Table::UserCredits,
+        item,
+        condition,
+    }
+}
+
+fn balance_item(user: &str, added: Added, is_listed: bool) -> Item {
+    Fields::of(&balance_key(user))
+        .number("added", added.total.0)
+        .number("entries", added.entries)
+        .number_opt(LISTED, is_listed.then_some(added.entries))
+        .item()
+}
+
+fn entry_item(key: &Key, entry: &CreditEntry) -> Item {
+    Fields::of(key)
+        .number("amount", entry.amount.0)
+        .text("reason", &entry.reason)
+        .text("by", &entry.by)
+        .number("at", entry.at.0)
+        .item()
 }
 
 /// The sum of everything that was added for a user.
@@ -260,19 +296,120 @@ pub async fn entries<const N: usize>(
     Ok(entries)
 }
 
-/// A user's entries, oldest first.
-pub async fn ledger(db: &dyn Db, user: &str) -> Result<Vec<CreditEntry>, StoreError> {
+/// Those of a user's entries that have one of these keys (no key twice), in no order.
+pub async fn entries_with(
+    db: &dyn Db,
+    user: &str,
+    keys: impl IntoIterator<Item = String>,
+) -> Result<Vec<CreditEntry>, StoreError> {
+    let keys: Vec<Key> = keys.into_iter().map(|key| entry_key(user, &key)).collect();
+    let rows = db.batch_get(&keys).await?;
+    let rows = rows.iter().flatten();
+    rows.map(|row| read_entry(user, row)).collect()
+}
+
+/// A part of a user's ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerPage {
+    /// The entries.
+    pub entries: Vec<CreditEntry>,
+    /// Whether there are more behind them.
+    pub has_more: bool,
+}
+
+/// Which entry of a ledger comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LedgerOrder {
+    /// The oldest.
+    OldestFirst,
+    /// The newest.
+    NewestFirst,
+}
+
+/// At most `limit` of a user's entries, those that come after the entry `after`. Reads one more.
+/// Entries that older versions added are found only once [`list_all`] has listed them.
+pub async fn page(
+    db: &dyn Db,
+    user: &str,
+    order: LedgerOrder,
+    after: Option<&CreditEntry>,
+    limit: usize,
+) -> Result<LedgerPage, StoreError> {
+    let place = |entry: &CreditEntry| listed_key(user, entry.at, &entry.idempotency_key).item();
     let query = Query {
+        range: RangeFilter::Prefix(AT.to_owned()),
+        descending: order == LedgerOrder::NewestFirst,
+        after: after.map(place),
+        ..pages::whole(Table::UserCredits, user)
+    };
+    let found = pages::first(db, query, limit).await?;
+    let entries = found.items.iter().map(|item| read_entry(user, item));
+    Ok(LedgerPage {
+        entries: entries.collect::<Result<_, _>>()?,
+        has_more: !found.is_whole,
+    })
+}
+
+/// Whether every entry of a user is in the list by time.
+pub async fn is_listed(db: &dyn Db, user: &str) -> Result<bool, StoreError> {
+    is_list_complete(user, db.get(&balance_key(user)).await?.as_ref())
+}
+
+/// Lists by time what older versions added to a user's credits. Reads and writes as much as there
+/// is, once: from then on the balance says that the list is complete. Any number of processes may do
+/// it at the same time, since an entry has one row of the list, which is the same whoever writes it.
+pub async fn list_all(db: &dyn Db, user: &str) -> Result<(), StoreError> {
+    for _ in 0..LISTINGS_MAX {
+        let item = db.get(&balance_key(user)).await?;
+        if is_list_complete(user, item.as_ref())? {
+            return Ok(());
+        }
+        let added = read_added(user, item.as_ref())?;
+        // A part of a transaction may not be seen yet: only a list of as many entries is complete.
+        if list_entries(db, user).await? != added.entries {
+            continue;
+        }
+        let unchanged = Condition::Equals("entries", Attr::N(i128::from(added.entries)));
+        let complete = put(balance_item(user, added, true), unchanged);
+        if write_once(db, vec![complete]).await? == WriteOutcome::Written {
+            return Ok(());
+        }
+    }
+    // Every entry of before is in the list; the next reader counts again.
+    Ok(())
+}
+
+/// How many there are.
+async fn list_entries(db: &dyn Db, user: &str) -> Result<u64, StoreError> {
+    let mut query = Query {
         range: RangeFilter::Prefix(ENTRY.to_owned()),
         ..pages::whole(Table::UserCredits, user)
     };
-    let items = pages::all(db, query).await?;
-    let mut entries = items
-        .iter()
-        .map(|item| read_entry(user, item))
-        .collect::<Result<Vec<CreditEntry>, StoreError>>()?;
-    entries.sort_by(|a, b| (a.at, &a.idempotency_key).cmp(&(b.at, &b.idempotency_key)));
-    Ok(entries)
+    let mut count = 0;
+    loop {
+        let page = db.query(&query).await?;
+        for items in page.items.chunks(TRANSACTION_ITEMS_MAX) {
+            let mut writes = Vec::with_capacity(items.len());
+            for item in items {
+                let entry = read_entry(user, item)?;
+                let key = listed_key(user, entry.at, &entry.idempotency_key);
+                writes.push(put(entry_item(&key, &entry), Condition::Always));
+            }
+            count += writes.len() as u64;
+            conditional::send(db, writes).await?;
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(count),
+        }
+    }
+}
+
+fn is_list_complete(user: &str, item: Option<&Item>) -> Result<bool, StoreError> {
+    let Some(item) = item else { return Ok(true) };
+    let row = Row::new(balance_key(user), item);
+    let listed: Option<u64> = row.number_opt(LISTED)?;
+    Ok(listed == Some(row.number("entries")?))
 }
 
 pub(in crate::store) fn read_added(user: &str, item: Option<&Item>) -> Result<Added, StoreError> {
@@ -290,8 +427,10 @@ fn read_entry(user: &str, item: &Item) -> Result<CreditEntry, StoreError> {
     let unknown = Row::new(Key::new(Table::UserCredits, user, "?"), item);
     let name = unknown.text("entry")?;
     let row = Row::new(Key::new(Table::UserCredits, user, name), item);
+    let listed = || Some(name.strip_prefix(AT)?.split_once('#')?.1);
     let key = name
         .strip_prefix(ENTRY)
+        .or_else(listed)
         .ok_or_else(|| row.corrupt("it is not a ledger entry"))?;
     Ok(CreditEntry {
         idempotency_key: key.to_owned(),

@@ -286,31 +286,22 @@ pub struct KeyPage {
 
 /// At most `limit` keys, those whose ids follow `after`. Pages go by id, which says nothing of age.
 pub async fn page(db: &dyn Db, after: Option<&str>, limit: u32) -> Result<KeyPage, StoreError> {
-    let mut query = Query {
-        limit: Some(limit),
+    let query = Query {
         after: after.map(|id| key_of(id).item()),
         ..pages::whole(Table::Checkpoints, PARTITION)
     };
-    let (mut items, limit) = (Vec::new(), limit as usize);
-    // A page of the store may end early, where its rows are large.
-    while items.len() < limit {
-        query.limit = u32::try_from(limit - items.len()).ok();
-        let page = db.query(&query).await?;
-        items.extend(page.items);
-        query.after = page.next;
-        if query.after.is_none() {
-            break;
-        }
-    }
-    let next = query.after.as_ref();
-    let next = next.map(|next| Row::new(key_of("?"), next).text("item").map(str::to_owned));
-    let next = next.transpose()?;
-    let mut keys = items
+    let found = pages::first(db, query, limit as usize).await?;
+    let mut keys = found
+        .items
         .iter()
         .map(decode_api_key)
-        .collect::<Result<Vec<_>, _>>()?;
-    keys.sort_by(|a: &ApiKey, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-    Ok(KeyPage { keys, next })
+        .collect::<Result<Vec<ApiKey>, _>>()?;
+    let last = keys.last().map(|key| key.id.clone());
+    keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    Ok(KeyPage {
+        keys,
+        next: last.filter(|_| !found.is_whole),
+    })
 }
 
 /// Makes a key worthless, with an audit entry. Idempotent: a revoked key stays as it was. `None`:

@@ -51,6 +51,26 @@ pub async fn at_most(db: &dyn Db, mut query: Query, max: usize) -> Result<Found,
     }
 }
 
+/// The first `limit` items of a query, and whether they are all. One item more is read to know that:
+/// a store that was asked for as many as there are cannot say that these were the last.
+pub async fn first(db: &dyn Db, mut query: Query, limit: usize) -> Result<Found, StoreError> {
+    let wanted = limit.saturating_add(1);
+    let mut items = Vec::new();
+    // A page of the store may end early, where its items are large.
+    while items.len() < wanted {
+        query.limit = Some(u32::try_from(wanted - items.len()).unwrap_or(u32::MAX));
+        let page = db.query(&query).await?;
+        items.extend(page.items);
+        query.after = page.next;
+        if query.after.is_none() {
+            break;
+        }
+    }
+    let is_whole = items.len() <= limit;
+    items.truncate(limit);
+    Ok(Found { items, is_whole })
+}
+
 /// Shows every item of a table but its marker, page by page. Costs what the table weighs.
 pub async fn scan(
     db: &dyn Db,

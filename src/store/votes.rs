@@ -78,14 +78,13 @@ pub async fn list(
     limit: u32,
 ) -> Result<(Vec<FrozenVotes>, bool), StoreError> {
     let query = Query {
-        limit: Some(limit),
         after: after.map(|proposal| record_key(proposal).item()),
         ..pages::whole(Table::Checkpoints, PARTITION)
     };
-    let page = db.query(&query).await?;
+    let page = pages::first(db, query, limit as usize).await?;
     let found = page.items.iter().map(decode_votes);
     let found = found.collect::<Result<Vec<FrozenVotes>, StoreError>>()?;
-    Ok((found, page.next.is_some()))
+    Ok((found, !page.is_whole))
 }
 
 /// Keeps a piece of the document with this hash. Idempotent.

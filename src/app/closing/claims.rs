@@ -149,11 +149,13 @@ impl Closing {
         account: &Account,
         before: Option<Month>,
     ) -> Result<AccountClaims, CommandError> {
-        let found = closes::newest(self.db(), before, CLOSES_PER_PAGE).await?;
-        let is_full = found.len() == CLOSES_PER_PAGE as usize;
+        // One more tells whether there is another page.
+        let mut found = closes::newest(self.db(), before, CLOSES_PER_PAGE + 1).await?;
+        let has_more = found.len() > CLOSES_PER_PAGE as usize;
+        found.truncate(CLOSES_PER_PAGE as usize);
         let next = found
             .last()
-            .filter(|_| is_full)
+            .filter(|_| has_more)
             .map(|close| close.begun.month);
         let mut files = Vec::with_capacity(found.len());
         for close in &found {

@@ -4,7 +4,8 @@
 use std::fmt;
 
 use super::Commands;
-use crate::app::queries::QueryError;
+use crate::app::queries::{KEYS_LOOKED_MAX, QueryError};
+use crate::app::words::grouped_decimal;
 use crate::domain::amount::{Money, Points};
 use crate::domain::ids::Account;
 
@@ -12,7 +13,12 @@ use crate::domain::ids::Account;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doubt {
     /// There is no such account yet.
-    UnknownAccount(Account),
+    UnknownAccount {
+        /// Which.
+        account: Account,
+        /// There are too many keys to say that it has none.
+        are_keys_unsearched: bool,
+    },
     /// More USD than the setting.
     MuchMoney {
         /// The setting.
@@ -28,12 +34,15 @@ pub enum Doubt {
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Doubt::UnknownAccount(account) => write!(
+            Doubt::UnknownAccount {
+                account,
+                are_keys_unsearched,
+            } => write!(
                 f,
-                "there is no {} “{}” yet: no usage, no points, no referrals, no credits, no wallet, no \
-                 key",
+                "there is no {} “{}” yet: {}",
                 account.kind,
-                account.id()
+                account.id(),
+                nothing_known(*are_keys_unsearched)
             ),
             Doubt::MuchMoney { above } => {
                 write!(f, "this is more than {above} USD (http.ask_above_usd)")
@@ -79,7 +88,20 @@ impl Commands {
 
     async fn unknown(&self, account: &Account) -> Result<Vec<Doubt>, QueryError> {
         let traces = self.queries.traces_of(account).await?;
-        let unknown = || Doubt::UnknownAccount(account.clone());
+        let unknown = || Doubt::UnknownAccount {
+            account: account.clone(),
+            are_keys_unsearched: traces.are_keys_unsearched,
+        };
         Ok(traces.is_empty().then(unknown).into_iter().collect())
     }
+}
+
+/// What there is not of an account that does not exist.
+pub fn nothing_known(are_keys_unsearched: bool) -> String {
+    let mut nothing = "no usage, no points, no referrals, no credits, no wallet, no key".to_owned();
+    if are_keys_unsearched {
+        let searched = grouped_decimal(&KEYS_LOOKED_MAX.to_string());
+        nothing.push_str(&format!(" among the {searched} that were searched"));
+    }
+    nothing
 }

@@ -29,7 +29,7 @@ mod wallets;
 pub use adjustments::{Adjusted, NewAdjustment};
 pub use badges::{badge_id, not_granted};
 pub use credits::{Booked, CreditError, NewCredit};
-pub use doubts::Doubt;
+pub use doubts::{Doubt, nothing_known};
 pub use keys::{MadeKey, NewKey, may_grant};
 pub use referrals::{Imported, LINKS_MAX, Link, NewLink, NewSignup, Referrer, Repeat, SignUpError};
 pub use resume::Resumed;

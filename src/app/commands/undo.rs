@@ -2,7 +2,10 @@
 //! entries are never changed. Its key follows from that of the entry, so that an entry is undone
 //! once, whoever asks for it and however often.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Adjusted, Booked, Commands, NewAdjustment, NewCredit};
+use crate::app::queries::{CreditLine, QueryError};
 use crate::app::{CommandError, Refusal};
 use crate::domain::amount::{Money, Points};
 use crate::domain::ids::{Account, check_id};
@@ -49,6 +52,26 @@ impl Commands {
             },
             is_booked,
         })
+    }
+
+    /// The keys of those of these entries that are undone. Reads at most one row for each.
+    pub async fn undone_credits(
+        &self,
+        user: &Account,
+        entries: &[CreditLine],
+    ) -> Result<BTreeSet<String>, QueryError> {
+        let counters = entries.iter();
+        let counters: BTreeMap<String, &CreditLine> = counters
+            .map(|entry| (key_of_undo(&entry.key), entry))
+            .collect();
+        let keys = counters.keys().cloned();
+        let booked = credits::entries_with(self.db(), user.id(), keys).await?;
+        let undone = booked.iter().filter_map(|counter| {
+            let entry = counters.get(&counter.idempotency_key)?;
+            let is_back = counter.amount == Money::ZERO.minus(entry.amount);
+            is_back.then(|| entry.key.clone())
+        });
+        Ok(undone.collect())
     }
 
     /// Undoes an entry of a user's credits; again changes nothing.

@@ -2,7 +2,8 @@
 //!
 //! Each answer is computed once, here, as a type that serializes to its public form: the command
 //! line prints it (`--json`), the HTTP service answers with it. The only writes are those of the
-//! analytics, which one process computes and keeps for all.
+//! analytics, which one process computes and keeps for all, and those that list by time what an
+//! older version added to a user's credits.
 //!
 //! Every number is as fresh as the store: an event is included once it has been rated and posted.
 
@@ -10,7 +11,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use serde::Serializer;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::domain::rules::{ProviderTimeline, Timeline};
 use crate::domain::time::Millis;
@@ -60,7 +61,7 @@ pub use audit::{AuditEntry, AuditFilter, AuditPage};
 pub use audits::{ArchivedPart, AuditFinding, AuditProgress, AuditReport};
 pub use badges::{BadgeAddress, BadgeLine, BadgeList, BadgeWithGrant, PublicKey, words_of};
 pub use bytes_text::BytesText;
-pub use credits::{CreditLine, Credits, Network, Servable};
+pub use credits::{CreditLine, CreditPage, CreditSums, Credits, LedgerOrder, Network, Servable};
 pub use earnings::{DayAmount, Earnings};
 pub use explain::{
     Beneficiary, BookingStep, CompletionStep, CostItem, CostLine, CostStep, DIFFERS, DayStep,
@@ -94,7 +95,7 @@ pub use rules::{
     json_of, known_rule, price_of, to_come,
 };
 pub use rules_cache::RULES_CACHE_TTL;
-pub use search::{AccountTrace, FoundAccount, SearchResult, id_of_pasted_key};
+pub use search::{AccountTrace, AccountTraces, FoundAccount, SearchResult, id_of_pasted_key};
 pub use seasons::{SeasonBoards, SeasonError, SeasonPlace, season_boards};
 pub use sent_rejects::{PageStart, SentBy, SentReject, SentRejectDetail, SentRejectPage};
 pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
@@ -120,6 +121,8 @@ pub struct Queries {
     models: models::ModelCache,
     votes: votes::VotesCache,
     open_rejects: open_rejects::OpenRejects,
+    /// Whose turn it is to list what older versions added to a user's credits.
+    credit_listings: Arc<Mutex<()>>,
 }
 
 /// Why there is no answer.
@@ -157,6 +160,7 @@ impl Queries {
             models: models::ModelCache::default(),
             votes: votes::VotesCache::default(),
             open_rejects: open_rejects::OpenRejects::default(),
+            credit_listings: Arc::default(),
         }
     }
 

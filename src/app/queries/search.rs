@@ -61,11 +61,29 @@ pub struct SearchResult {
     pub keys: Vec<KeyInfo>,
     /// How many more keys there are.
     pub further_keys: usize,
-    /// True: there are more than 5,000 keys, and names were searched only in 5,000 of them; absent
-    /// otherwise.
+    /// True: there are more than 5,000 keys, and only the first 5,000 by id were searched, for names
+    /// and for accounts of which there is nothing but a key; absent otherwise. A key is found by its
+    /// id wherever it is, and `GET /api/admin/keys` lists all of them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     pub keys_unsearched: bool,
+}
+
+/// What there is of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountTraces {
+    /// What was found.
+    pub found: Vec<AccountTrace>,
+    /// There are more than [`KEYS_LOOKED_MAX`] keys, so the account may have one that was not
+    /// looked at.
+    pub are_keys_unsearched: bool,
+}
+
+impl AccountTraces {
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
 }
 
 /// The id of an API key that was given whole, by mistake or for want of its id.
@@ -82,15 +100,20 @@ impl SearchResult {
 }
 
 impl Queries {
-    /// What there is of an account, of keys only if there is nothing else; empty: there is no such
-    /// account.
-    pub async fn traces_of(&self, account: &Account) -> Result<Vec<AccountTrace>, QueryError> {
-        let traces = self.traces(account, &[]).await?;
-        if !traces.is_empty() {
-            return Ok(traces);
+    /// What there is of an account, of keys only if there is nothing else.
+    pub async fn traces_of(&self, account: &Account) -> Result<AccountTraces, QueryError> {
+        let found = self.traces(account, &[]).await?;
+        if !found.is_empty() {
+            return Ok(AccountTraces {
+                found,
+                are_keys_unsearched: false,
+            });
         }
-        let keys = self.keys().await?.keys;
-        Ok(self.traces(account, &keys).await?)
+        let KeyPage { keys, next } = self.keys().await?;
+        Ok(AccountTraces {
+            found: self.traces(account, &keys).await?,
+            are_keys_unsearched: next.is_some(),
+        })
     }
 
     async fn traces(

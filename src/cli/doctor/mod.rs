@@ -3,11 +3,15 @@
 //! One cause is told once, with what follows from it. What a partition would halt with is asked of
 //! the pipeline's own checks, and told with the halts that they have caused already.
 
+use std::pin::pin;
+
+use futures::future::{self, Either};
+
 use super::args::DoctorArgs;
 use super::data::DataDir;
 use super::engine::kafka_settings;
 use super::output::{Done, Failure, counted};
-use super::session::{Session, Workers};
+use super::session::{Access, Session, Workers};
 use super::set_aside;
 use crate::domain::position::Partition;
 use crate::log::embedded;
@@ -29,48 +33,100 @@ mod processes;
 mod tables;
 mod taken_up;
 
+use outages::Glance;
+
 pub(super) use findings::Findings;
 
 /// What `up` and `doctor` say to an adapter that nobody will run.
 pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but they are read only by `tidemark worker --roles adapt`, which needs Kafka (docs/adapters.md).";
 
-/// Runs `tidemark doctor`.
-pub async fn run(session: &Session, config: &Config, args: &DoctorArgs) -> Done {
-    let mut findings = Findings::default();
-    processes::look(&args.addresses, &mut findings).await?;
-    let looked = look(session, config, &mut findings).await;
-    finish(looked, findings, args.json)
+/// Why no session can begin, and what a cluster says without one.
+pub struct NoSession {
+    /// Why.
+    pub why: Failure,
+    glance: Option<Glance>,
 }
 
-/// As [`run`], where no session can begin: what explains that is a finding, too.
-pub async fn run_blind(config: &Config, why: Failure, args: &DoctorArgs) -> Done {
+/// Begins a session. Meanwhile the store and the broker of a cluster are asked what they say without
+/// one: each takes about ten seconds to be given up, and nobody should wait for one after the other.
+pub async fn open(config: &Config) -> Result<Session, Box<NoSession>> {
+    let opening = Session::open(config, Access::Existing);
+    if !config.is_cluster() {
+        let glance = None;
+        return opening
+            .await
+            .map_err(|why| Box::new(NoSession { why, glance }));
+    }
+    let (mut opening, mut glancing) = (pin!(opening), pin!(outages::glance(config)));
+    let (why, glance) = match future::select(&mut opening, &mut glancing).await {
+        Either::Left((Ok(session), _)) => return Ok(session),
+        Either::Left((Err(why), glancing)) => (why, glancing.await),
+        Either::Right((glance, opening)) => match opening.await {
+            Ok(session) => return Ok(session),
+            Err(why) => (why, glance),
+        },
+    };
+    let glance = Some(glance);
+    Err(Box::new(NoSession { why, glance }))
+}
+
+/// Runs `tidemark doctor`.
+pub async fn run(config: &Config, args: &DoctorArgs) -> Done {
     let mut findings = Findings::default();
-    match blind(config, &args.addresses, &why, &mut findings).await? {
-        true => findings.report(args.json),
-        false => Err(why),
+    let asked = ask(&args.addresses, &mut findings);
+    let (opened, asked) = futures::join!(open(config), asked);
+    let session = match opened {
+        Ok(session) => session,
+        Err(none) if matches!(none.why, Failure::Failed(_)) => {
+            asked?;
+            return run_blind(config, *none, findings, args).await;
+        }
+        Err(none) => return Err(none.why),
+    };
+    let done = match asked {
+        Ok(()) => {
+            let looked = look(&session, config, &mut findings).await;
+            finish(looked, findings, args.json)
+        }
+        Err(failure) => Err(failure),
+    };
+    session.close().await;
+    done
+}
+
+/// Where no session can begin: what explains that is a finding, too.
+async fn run_blind(
+    config: &Config,
+    none: NoSession,
+    mut findings: Findings,
+    args: &DoctorArgs,
+) -> Done {
+    match blind(config, none, &mut findings).await? {
+        Ok(()) => findings.report(args.json),
+        Err(why) => Err(why),
     }
 }
 
-/// Why no session can begin; false, if nothing that was found explains it.
+/// Finds out why no session can begin; the failure itself, if nothing that was found explains it.
 pub async fn blind(
     config: &Config,
-    addresses: &[String],
-    why: &Failure,
+    none: NoSession,
     findings: &mut Findings,
-) -> Done<bool> {
-    processes::look(addresses, findings).await?;
-    let is_explained = match config.is_cluster() {
-        true => outages::blind(config, findings).await?,
-        false => outages::told_by_up(config, findings).await,
+) -> Done<Result<(), Failure>> {
+    let NoSession { why, glance } = none;
+    let is_explained = match glance {
+        Some(glance) => outages::blind(glance, findings)?,
+        None => outages::told_by_up(config, findings).await,
     };
-    if let Failure::Failed(why) = why {
+    if let Failure::Failed(why) = &why {
         let is_told = findings.follows(&Cause::UpSilent, format!("Here: {why}."));
         // What processes say of themselves need not be why.
         if !is_told && !is_explained && !findings.is_empty() {
             findings.note(format!("Some checks could not run: {why}."));
         }
     }
-    Ok(is_explained || !findings.is_empty())
+    let is_explained = is_explained || !findings.is_empty();
+    Ok(if is_explained { Ok(()) } else { Err(why) })
 }
 
 /// What was found is told, also if something kept the rest from being looked at.

@@ -275,22 +275,76 @@ fn of_recent(read: Done<Recent>, workers: Workers, findings: &mut Findings) -> V
     notes.into_iter().flatten().collect()
 }
 
-/// What can be found out about a cluster whose log does not let a session begin: which topic is
-/// gone, whether the broker is silent, whether the store is as well. False if none of that explains
-/// it.
-pub async fn blind(config: &Config, findings: &mut Findings) -> Done<bool> {
-    let before = findings.count();
+/// What the store and the broker of a cluster say without a session.
+pub struct Glance {
+    store: Done<StoreGlance>,
+    topics: Done<Vec<TopicSeen>>,
+}
+
+struct StoreGlance {
+    /// Why it cannot be used, if it cannot.
+    outage: Option<String>,
+    /// Whether its tables may hold positions in the log.
+    is_used: bool,
+}
+
+/// A topic, and whether the cluster has it; or why the broker cannot be reached.
+struct TopicSeen {
+    topic: Topic,
+    name: String,
+    is_there: Result<bool, String>,
+}
+
+/// Asks the store and the broker of a cluster at the same time.
+pub async fn glance(config: &Config) -> Glance {
+    let (store, topics) = futures::join!(glance_at_store(config), glance_at_topics(config));
+    Glance { store, topics }
+}
+
+async fn glance_at_store(config: &Config) -> Done<StoreGlance> {
     let epoch = Epoch(config.log.epoch);
     let db = connect(&config.store, None, std::sync::Arc::new(Metrics::new())).await?;
     let outage = store_outage(&db, epoch).await;
-    if let Some(why) = &outage {
-        store_is_down(why, findings);
-    }
     let is_used = match outage {
         None => layout::get(&db, epoch).await.ok().flatten().is_some(),
         Some(_) => true,
     };
-    topics(config, is_used, findings).await?;
+    Ok(StoreGlance { outage, is_used })
+}
+
+async fn glance_at_topics(config: &Config) -> Done<Vec<TopicSeen>> {
+    let settings = kafka_settings(config)?;
+    let cluster = KafkaForeign::connect(&settings).map_err(Failure::refused)?;
+    let mut seen = Vec::new();
+    for topic in Topic::ALL {
+        let name = settings.topic_name(topic);
+        let is_there = match cluster.has_topic(&name).await {
+            Err(LogError::Unavailable(why)) => Err(why),
+            is_there => Ok(is_there?),
+        };
+        let is_silent = is_there.is_err();
+        seen.push(TopicSeen {
+            topic,
+            name,
+            is_there,
+        });
+        if is_silent {
+            break;
+        }
+    }
+    Ok(seen)
+}
+
+/// What can be found out about a cluster whose log does not let a session begin: which topic is
+/// gone, whether the broker is silent, whether the store is as well. False if none of that explains
+/// it.
+pub fn blind(glance: Glance, findings: &mut Findings) -> Done<bool> {
+    let before = findings.count();
+    let StoreGlance { outage, is_used } = glance.store?;
+    if let Some(why) = &outage {
+        store_is_down(why, findings);
+    }
+    topics(glance.topics?, is_used, findings);
     Ok(findings.count() > before)
 }
 
@@ -306,21 +360,23 @@ pub async fn log(session: &Session, config: &Config, findings: &mut Findings) ->
             layout.ok().flatten().is_some()
         }
     };
-    topics(config, is_used, findings).await
+    Ok(topics(glance_at_topics(config).await?, is_used, findings))
 }
 
 /// Whether the broker answers, and has all topics.
-async fn topics(config: &Config, is_used: bool, findings: &mut Findings) -> Done<bool> {
-    let settings = kafka_settings(config)?;
-    let cluster = KafkaForeign::connect(&settings).map_err(Failure::refused)?;
+fn topics(seen: Vec<TopicSeen>, is_used: bool, findings: &mut Findings) -> bool {
     let mut are_there = true;
-    for topic in Topic::ALL {
-        let name = settings.topic_name(topic);
-        match cluster.has_topic(&name).await {
+    for TopicSeen {
+        topic,
+        name,
+        is_there,
+    } in seen
+    {
+        match is_there {
             Ok(true) => continue,
             Ok(false) if topic == Topic::LedgerCuts => missing_cuts(&name, findings),
             Ok(false) => missing_topic(&name, is_used, findings),
-            Err(LogError::Unavailable(why)) => {
+            Err(why) => {
                 findings.fault(
                     Cause::LogDown,
                     format!(
@@ -330,14 +386,13 @@ async fn topics(config: &Config, is_used: bool, findings: &mut Findings) -> Done
                          (docs/runbook.md#tidemarkdependencydown)."
                     ),
                 );
-                return Ok(false);
+                return false;
             }
-            Err(error) => return Err(error.into()),
         }
         // Without cuts, everything else can be looked at.
         are_there &= topic == Topic::LedgerCuts;
     }
-    Ok(are_there)
+    are_there
 }
 
 /// `ledger.cuts` is new since the auditor, and nothing but audits depends on what it held.

@@ -106,7 +106,9 @@ pub(super) struct AuditFileQuery {
 /// (`action=credits.add`) or every correction of points (`action=awards.adjust`).
 ///
 /// The answer is streamed. It ends with a line `# end rows=… amountUsd=… points=…` that counts the
-/// rows and sums credits and corrections; a file without it was cut short.
+/// rows and sums credits and corrections; a file without it was cut short. `changes` has at most
+/// 200 places of each published price or rule; `furtherChanges` says how many more there are, and
+/// is empty if there are none.
 #[utoipa::path(get, path = "/api/admin/audit/file", tag = "admin", security(("key" = ["admin:read"])), params(AuditFileQuery),
     responses(
         (status = 200, description = "The file.", body = String, content_type = "text/csv"),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::commands::NewCredit as Credit;
-use crate::app::queries::Credits;
+use crate::app::queries::{Credits, LedgerOrder};
 use crate::domain::amount::Money;
 use crate::domain::ids::AccountKind;
 use crate::http::ApiState;
@@ -150,8 +150,10 @@ pub(super) async fn show(
 ) -> Result<Json<Credits>, Problem> {
     let user = account(AccountKind::User, &whose.user_id)?;
     let limit = page_entries(whose.limit, ENTRIES_DEFAULT, ENTRIES_MAX)?;
-    let credits = service.queries.credits(&user).await?;
-    let page = credits.page(whose.after.as_deref(), limit);
+    let (queries, oldest_first) = (&service.queries, LedgerOrder::OldestFirst);
+    let after = whose.after.as_deref();
+    let page = queries.credit_page(&user, oldest_first, after, limit);
     let unknown = || bad_query("after: unknown entry; use the `next` of the previous page");
-    page.map(Json).ok_or_else(unknown)
+    let page = page.await?.ok_or_else(unknown)?;
+    Ok(Json(queries.credit_sums(&user).await?.with(&user, page)))
 }

@@ -15,6 +15,8 @@ use serde_json::value::RawValue;
 use super::body::media_type;
 use crate::domain::event::{Reason, Rejection};
 use crate::http::problem::{BadEvent, Problem};
+use crate::log::Headers;
+use crate::log::usage::{EVENT_TYPE, decode_record_or_faults};
 
 /// The content types of the other modes begin with it.
 const CLOUD_EVENTS: &str = "application/cloudevents";
@@ -22,8 +24,14 @@ const CLOUD_EVENTS: &str = "application/cloudevents";
 const REQUIRED: [&str; 4] = ["ce-specversion", "ce-type", "ce-source", "ce-id"];
 const OPTIONAL: [&str; 2] = ["ce-time", "ce-subject"];
 
-/// The attributes that a request has in its headers, by header.
-pub(super) struct Attributes(Vec<(&'static str, String)>);
+/// The attributes that a request has in its headers.
+pub(super) struct Attributes {
+    /// By header; a valid value in place of one that cannot be read, so that what else is wrong with
+    /// the event is found too.
+    values: Vec<(&'static str, String)>,
+    /// Why headers are missing, or cannot be read.
+    faults: Vec<Rejection>,
+}
 
 /// The same event in structured mode.
 #[derive(Serialize)]
@@ -50,34 +58,38 @@ impl Attributes {
             return Ok(None);
         }
         must_be_json(headers)?;
-        let mut attributes = Vec::new();
-        let mut faults = Vec::new();
+        let (mut values, mut faults) = (Vec::new(), Vec::new());
         for name in REQUIRED.into_iter().chain(OPTIONAL) {
-            match value(headers, name)? {
-                Ok(Some(value)) => attributes.push((name, value)),
-                Ok(None) if REQUIRED.contains(&name) => faults.push(missing(name)),
-                Ok(None) => {}
-                Err(fault) => faults.push(fault),
-            }
+            let value = match value(headers, name)? {
+                Ok(None) if REQUIRED.contains(&name) => Err(missing(name)),
+                value => value,
+            };
+            let value = value.unwrap_or_else(|fault| {
+                faults.push(fault);
+                Some(valid(name).to_owned())
+            });
+            values.extend(value.map(|value| (name, value)));
         }
-        match faults.is_empty() {
-            true => Ok(Some(Attributes(attributes))),
-            false => Err(refused(faults)),
-        }
+        Ok(Some(Attributes { values, faults }))
     }
 
     /// The event that they and the body make.
-    pub fn event(&self, body: &Bytes) -> Result<Bytes, Problem> {
+    pub fn event(self, body: &Bytes) -> Result<BinaryEvent, Problem> {
+        let mut faults = self.faults;
         // Only one whole JSON value may stand there, or a body could add attributes.
         let data = match body.trim_ascii() {
             [] => None,
-            json => Some(serde_json::from_slice::<&RawValue>(json).map_err(|error| {
-                let detail = format!("the body, which is the event's data, is not JSON: {error}");
-                refused(vec![fault(Reason::Malformed, "data", detail)])
-            })?),
+            json => serde_json::from_slice::<&RawValue>(json)
+                .map(Some)
+                .unwrap_or_else(|error| {
+                    let detail =
+                        format!("the body, which is the event's data, is not JSON: {error}");
+                    faults.push(fault(Reason::Malformed, "data", detail));
+                    None
+                }),
         };
         let attribute = |name| {
-            let found = self.0.iter().find(|(header, _)| *header == name);
+            let found = self.values.iter().find(|(header, _)| *header == name);
             found.map(|(_, value)| value.as_str())
         };
         let structured = Structured {
@@ -91,7 +103,54 @@ impl Attributes {
             data,
         };
         let event = serde_json::to_vec(&structured).map_err(|_| Problem::internal())?;
-        Ok(event.into())
+        Ok(BinaryEvent {
+            event: event.into(),
+            faults,
+        })
+    }
+}
+
+/// The event of a request in binary mode.
+pub(super) struct BinaryEvent {
+    /// In structured mode; with valid attributes in place of those that cannot be read.
+    event: Bytes,
+    /// Why headers, or the body, cannot be read.
+    faults: Vec<Rejection>,
+}
+
+impl BinaryEvent {
+    /// The event, or what is wrong with the request.
+    pub fn whole(self) -> Result<Bytes, Problem> {
+        match self.faults.is_empty() {
+            true => Ok(self.event),
+            false => Err(refused(self.faults)),
+        }
+    }
+
+    /// The event, or every fault of headers and data, if it is a usage event in our own form.
+    pub fn usage_event(self) -> Result<Bytes, Vec<Rejection>> {
+        let BinaryEvent { event, mut faults } = self;
+        if faults.is_empty() {
+            return Ok(event);
+        }
+        let others = decode_record_or_faults(&event, &Headers::new()).err();
+        for other in others.into_iter().flatten() {
+            // Data that is not JSON is not missing.
+            if !faults.iter().any(|known| known.field == other.field) {
+                faults.push(other);
+            }
+        }
+        Err(faults)
+    }
+}
+
+/// A valid value of an attribute.
+fn valid(header: &'static str) -> &'static str {
+    match header {
+        "ce-specversion" => "1.0",
+        "ce-type" => EVENT_TYPE,
+        "ce-time" => "2026-01-01T00:00:00Z",
+        _ => "-",
     }
 }
 
@@ -109,7 +168,7 @@ pub fn fuzzed_binary_event<'a>(
     for (name, value) in valid {
         map.append(name, value);
     }
-    Attributes::of(&map).ok()??.event(body).ok()
+    Attributes::of(&map).ok()??.event(body).ok()?.whole().ok()
 }
 
 /// Refuses data in another format. SDKs omit the Content-Type if the event has no

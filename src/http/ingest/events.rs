@@ -151,13 +151,6 @@ impl Mode {
             None => Framing::of(headers).map(Mode::Framed),
         }
     }
-
-    fn events(&self, body: &Bytes) -> Result<Vec<Bytes>, Problem> {
-        match self {
-            Mode::Framed(framing) => framing.split(body),
-            Mode::Binary(attributes) => Ok(vec![attributes.event(body)?]),
-        }
-    }
 }
 
 async fn append_events(
@@ -170,9 +163,7 @@ async fn append_events(
     let requests = &metrics.ingest_requests_total;
     requests.with_label_values(&[FORMAT]).inc();
     let sorted = sort(service, sender, request).await;
-    // The one event of a request in binary mode, if its headers are bad.
-    let (sorted, _room) =
-        sorted.inspect_err(|problem| count_refused(metrics, problem.event_code()))?;
+    let (sorted, _room) = sorted?;
     count_refused(metrics, sorted.bad_codes.iter().copied());
     if !taking.partial && !sorted.bad.is_empty() {
         return Err(of_bad_events(sorted));
@@ -202,8 +193,16 @@ async fn sort(
     let mut sorted = Sorted::new(&sender);
     let Sender { caller, sources } = sender;
     let work = move |body: Bytes| {
-        for (index, value) in mode.events(&body)?.into_iter().enumerate() {
-            sorted.sort(index, value, partitions, &sources)?;
+        match mode {
+            Mode::Framed(framing) => {
+                for (index, value) in framing.split(&body)?.into_iter().enumerate() {
+                    sorted.sort(index, value, partitions, &sources)?;
+                }
+            }
+            Mode::Binary(attributes) => match attributes.event(&body)?.usage_event() {
+                Ok(value) => sorted.sort(0, value, partitions, &sources)?,
+                Err(faults) => sorted.refuse(0, faults),
+            },
         }
         Ok(sorted)
     };

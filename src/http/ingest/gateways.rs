@@ -259,8 +259,8 @@ async fn append_events(
     let settings = current_settings(service);
     let mut sorted = Sorted::new(format, received, &sender);
     let work = move |body: Bytes, settings: Arc<GatewaySettings>| {
-        let body = match &attributes {
-            Some(attributes) => attributes.event(&body)?,
+        let body = match attributes {
+            Some(attributes) => attributes.event(&body)?.whole()?,
             None => body,
         };
         let outcomes = match writing {

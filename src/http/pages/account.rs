@@ -54,12 +54,12 @@ pub(super) async fn respond(
     // Who looks at an account of their own sees that it has nothing yet. Admins mistype ids.
     let is_own = visitor.accounts().contains(&&account);
     let queries = &pages.service.queries;
-    if !is_own
-        && queries.traces_of(&account).await?.is_empty()
+    if !is_own {
+        let traces = queries.traces_of(&account).await?;
         // Its first usage may wait behind a halted partition; the page says so.
-        && queries.stands_still(&account).await?.is_none()
-    {
-        return Ok(find::no_such_account(visitor, &account));
+        if traces.is_empty() && queries.stands_still(&account).await?.is_none() {
+            return Ok(find::no_such_account(visitor, &account, &traces));
+        }
     }
     let subject = Subject::read(pages, account, asking.month).await?;
     let live = match subject.account.kind {

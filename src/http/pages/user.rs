@@ -10,7 +10,7 @@ use super::requests;
 use super::subject::Subject;
 use super::visitor::Visitor;
 use super::words::{headline, instant, number, service_word};
-use crate::app::queries::{CreditLine, Credits, UsageLine};
+use crate::app::queries::{CreditLine, CreditSums, LedgerOrder, UsageLine};
 use crate::domain::amount::Money;
 use crate::domain::statement::Earned;
 use crate::http::problem::Problem;
@@ -27,7 +27,10 @@ pub(super) async fn live(
     subject: &Subject,
 ) -> Result<Markup, Problem> {
     let queries = &pages.service.queries;
-    let credits = queries.credits(&subject.account).await?;
+    let user = &subject.account;
+    let last = queries.credit_page(user, LedgerOrder::NewestFirst, None, CREDITS);
+    let last = last.await?.map(|page| page.entries).unwrap_or_default();
+    let sums = queries.credit_sums(user).await?;
     let days = subject.statement.days.iter();
     let days = days.filter(|(_, line)| line.outcomes.requests > 0);
     let days = days.map(|(day, _)| *day);
@@ -38,7 +41,7 @@ pub(super) async fn live(
             (subject.summary())
             div .column {
                 (subject.streak_card())
-                (credits_card(subject, &credits, &requests))
+                (credits_card(subject, &sums, &last, &requests))
             }
         }
         (subject.chart())
@@ -47,7 +50,12 @@ pub(super) async fn live(
     })
 }
 
-fn credits_card(subject: &Subject, credits: &Credits, requests: &[UsageLine]) -> Markup {
+fn credits_card(
+    subject: &Subject,
+    sums: &CreditSums,
+    last: &[CreditLine],
+    requests: &[UsageLine],
+) -> Markup {
     let charge = match subject.statement.earned {
         Earned::User { charge, .. } => charge,
         Earned::Provider { .. } => Default::default(),
@@ -56,21 +64,21 @@ fn credits_card(subject: &Subject, credits: &Credits, requests: &[UsageLine]) ->
     html! {
         section .card aria-labelledby="credits-h" {
             h2 #credits-h { "Credits" @if subject.month != subject.now.month() { ", today" } }
-            (headline(credits.balance, "USD"))
-            @if credits.overdrawn { p .warn { "Overdrawn: more was used than was added." } }
+            (headline(sums.balance(), "USD"))
+            @if sums.is_overdrawn() { p .warn { "Overdrawn: more was used than was added." } }
             @if is_testnet {
                 p .help { "On testnet nothing is charged. What mainnet would have charged is recorded." }
             }
             dl .facts {
-                div { dt { "Added" } dd .n { (number(credits.added)) " USD" } }
-                div { dt { "Spent, ever" } dd .n { (number(credits.spent)) " USD" } }
+                div { dt { "Added" } dd .n { (number(sums.added)) " USD" } }
+                div { dt { "Spent, ever" } dd .n { (number(sums.spent)) " USD" } }
                 div { dt { "Spent this month" } dd .n #month-cost { (number(charge.cost)) " USD" } }
                 @if charge.shadow != Money::ZERO {
                     div { dt { "Would have been charged this month" } dd .n { (number(charge.shadow)) " USD" } }
                 }
             }
             (spent_on(requests))
-            (entries(&credits.entries))
+            (entries(last, sums.entries))
         }
     }
 }
@@ -99,7 +107,9 @@ fn spent_on(requests: &[UsageLine]) -> Markup {
     }
 }
 
-fn entries(entries: &[CreditLine]) -> Markup {
+/// The newest entries, of so many.
+fn entries(entries: &[CreditLine], count: u64) -> Markup {
+    let before = count.saturating_sub(entries.len() as u64);
     html! {
         @if entries.is_empty() {
             p .empty { "No credits yet." }
@@ -108,7 +118,7 @@ fn entries(entries: &[CreditLine]) -> Markup {
             table {
                 thead .sr { tr { th scope="col" { "When and why" } th .n scope="col" { "USD" } } }
                 tbody {
-                    @for entry in entries.iter().rev().take(CREDITS) {
+                    @for entry in entries {
                         tr {
                             th scope="row" { (entry.reason) span .help { (instant(entry.at)) } }
                             td .n { (number(entry.amount)) " USD" }
@@ -116,7 +126,7 @@ fn entries(entries: &[CreditLine]) -> Markup {
                     }
                 }
             }
-            @if entries.len() > CREDITS { p .help { "And " (number(entries.len() - CREDITS)) " before these." } }
+            @if before > 0 { p .help { "And " (number(before)) " before these." } }
         }
     }
 }

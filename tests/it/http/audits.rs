@@ -81,6 +81,9 @@ async fn findings_come_in_pages_that_hold_each_of_them_once() {
         path = format!("{PATH}?limit=3&after={next}");
     }
     assert_eq!(chunks, [1, 2, 3, 4, 5, 6, 7]);
+    let page = stand.get(&format!("{PATH}?limit=7")).await.json();
+    assert_eq!(page["findings"].as_array().unwrap().len(), 7);
+    assert!(page.get("next").is_none(), "{}", page["next"]);
     let kept = count_kept(&stand.db, Epoch(0), Partition(2), 5).await;
     assert_eq!(kept, Ok(5), "it counts no further than it is asked to");
     let others = count_kept(&stand.db, Epoch(0), Partition(3), 5).await;

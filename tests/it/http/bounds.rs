@@ -8,8 +8,10 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
+use tidemark::app::commands::Commands;
 use tidemark::app::queries::Queries;
 use tidemark::domain::access::Scope;
+use tidemark::domain::amount::Money;
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Epoch, Offset, Partition};
 use tidemark::domain::rules::Network;
@@ -21,7 +23,7 @@ use tidemark::store::keys::{self, KeyText};
 use tower::ServiceExt as _;
 
 use super::admin::{post, publish, put};
-use super::rows::{many_requests, request, usage_item};
+use super::rows::{many_credits, many_requests, request, usage_item};
 use super::slow_db::{Counted, service_on};
 use super::stand::{NOON, Stand};
 use crate::edge::memory_log::MemoryLog;
@@ -184,10 +186,10 @@ async fn the_trail_reads_two_rows_for_each_published_version() {
     }
     // The entries that were searched, and the versions 56 to 61 and the one before them.
     let searched = 64;
-    assert!(rows <= searched + 2 * 5, "{rows} rows were read");
+    assert!(rows <= searched + 1 + 2 * 5, "{rows} rows were read");
     // Newest first, the first five are those: no others are searched.
     let (_, rows) = watched.get("/api/admin/audit?limit=5").await;
-    assert!(rows <= 5 + 2 * 5, "{rows} rows were read");
+    assert!(rows <= 5 + 1 + 2 * 5, "{rows} rows were read");
 }
 
 /// A version that is scheduled replaces the one in force then, which need not be the one before it.
@@ -252,6 +254,72 @@ async fn the_trail_names_what_was_replaced_also_of_what_was_scheduled() {
     }
 }
 
+fn keys_of(page: &Value) -> Vec<String> {
+    let entries = page["entries"].as_array().unwrap().iter();
+    entries
+        .map(|entry| entry["key"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_page_of_credits_reads_little_more_than_it_shows() {
+    const COUNT: i64 = 100_000;
+    let stand = Stand::new().await;
+    many_credits(&stand, COUNT, true).await;
+    let watched = Watched::of(&stand).await;
+    let path = "/api/admin/credits?userId=alice";
+    // The list: one more than fits. Beside it: the key asked with, the entry `after`, the balance
+    // twice, the account's newest row.
+    const BESIDE: u64 = 6;
+    let (page, rows) = watched.get(&format!("{path}&limit=50")).await;
+    assert!(rows <= 50 + BESIDE, "{rows} rows were read");
+    assert_eq!(keys_of(&page)[49], "k-00049");
+    assert_eq!(
+        (&page["added"], &page["next"]),
+        (&json!("100000"), &json!("k-00049"))
+    );
+    let (page, rows) = watched.get(&format!("{path}&limit=50&after=k-99899")).await;
+    assert!(rows <= 50 + BESIDE, "{rows} rows were read");
+    assert_eq!(
+        (&keys_of(&page)[0], &page["next"]),
+        (&"k-99900".to_owned(), &json!("k-99949"))
+    );
+    let (page, _) = watched.get(&format!("{path}&limit=50&after=k-99949")).await;
+    assert_eq!(keys_of(&page).len(), 50);
+    assert!(page.get("next").is_none(), "{:?}", page["next"]);
+    for after in ["k-1", "%0a", ""] {
+        let answer = stand.get(&format!("{path}&after={after}")).await;
+        assert_eq!(answer.code(), (400, "invalid_query".to_owned()), "{after}");
+    }
+}
+
+/// Entries of a version without the list by time are listed when they are first looked at.
+#[tokio::test]
+async fn old_credits_are_read_whole_once() {
+    const COUNT: i64 = 2_500;
+    let stand = Stand::new().await;
+    many_credits(&stand, COUNT, false).await;
+    let watched = Watched::of(&stand).await;
+    let path = "/api/admin/credits?userId=alice&limit=1000";
+    let (mut after, mut found, mut all_rows) = (String::new(), Vec::new(), Vec::new());
+    loop {
+        let (page, rows) = watched.get(&format!("{path}{after}")).await;
+        found.extend(keys_of(&page));
+        all_rows.push(rows);
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    let expected: Vec<String> = (0..COUNT).map(|n| format!("k-{n:05}")).collect();
+    assert_eq!(found, expected);
+    assert!((3_500..3_520).contains(&all_rows[0]), "{all_rows:?}");
+    assert!(
+        all_rows[1..].iter().all(|rows| *rows <= 1_010),
+        "{all_rows:?}"
+    );
+}
+
 async fn make_keys(stand: &Stand, count: i64) {
     for n in 0..count {
         let text = KeyText::of_random(rand::random(), rand::random());
@@ -280,7 +348,8 @@ async fn keys_are_listed_in_pages_that_read_no_more_than_they_show() {
         let (page, rows) = watched
             .get(&format!("/api/admin/keys?limit=50{after}"))
             .await;
-        assert!(rows <= 50 + 1, "{rows} rows were read");
+        // One more tells whether there is another page; and the key that is asked with.
+        assert!(rows <= 50 + 2, "{rows} rows were read");
         let keys = page["keys"].as_array().unwrap();
         let made: Vec<&str> = keys
             .iter()
@@ -301,6 +370,11 @@ async fn keys_are_listed_in_pages_that_read_no_more_than_they_show() {
     found.sort_unstable();
     found.dedup();
     assert_eq!((found.len(), count, pages), (121, 121, 3));
+    // A list that ends where the page ends has no next page.
+    let (page, rows) = watched.get("/api/admin/keys?limit=121").await;
+    assert_eq!(page["keys"].as_array().unwrap().len(), 121);
+    assert!(page.get("next").is_none(), "{}", page["next"]);
+    assert!(rows <= 121 + 2, "{rows} rows were read");
     for query in ["limit=0", "limit=1001", "after=%0a"] {
         let answer = stand.get(&format!("/api/admin/keys?{query}")).await;
         assert_eq!(answer.code(), (400, "invalid_query".to_owned()), "{query}");
@@ -472,4 +546,41 @@ async fn awards_beyond_what_is_read_are_said_to_be_missing() {
     assert_eq!(page["whole"], false);
     let total = page["total"].as_u64().unwrap();
     assert!((10_000..=rows).contains(&total), "{total} of {rows}");
+}
+
+/// An account of which there is nothing but a key is not said to have none, if not every key was
+/// looked at.
+#[tokio::test]
+async fn what_is_not_found_among_too_many_keys_is_said_to_be_uncertain() {
+    let stand = Stand::new().await;
+    let found = stand.get("/api/admin/search?q=alcie").await.json();
+    assert!(found.get("keysUnsearched").is_none(), "{found}");
+    let alcie = Account::new(AccountKind::User, "alcie").unwrap();
+    let (db, log) = (Arc::new(stand.db.clone()), stand.log.clone());
+    let queries = Queries::new(db, log, stand.service.partitions);
+    let commands = Commands::new(Arc::new(queries), stand.clock.clone());
+    let doubt = async || {
+        let doubts = commands.doubts_of_credit(&alcie, Money(1), Money(2)).await;
+        doubts.unwrap()[0].to_string()
+    };
+    assert!(doubt().await.ends_with("no wallet, no key"));
+    let text = KeyText::of_random(0, rand::random());
+    let scopes = vec![Scope::Ingest];
+    let made = keys::create(&stand.db, &text, "one", scopes, "a test", NOON).await;
+    let place = Key::new(Table::Checkpoints, "keys", made.unwrap().id);
+    let key = stand.db.get(&place).await.unwrap().unwrap();
+    let keys = (0..5_000).map(|n| {
+        let mut key = key.clone();
+        key.insert("item", Attr::S(format!("{n:012x}")));
+        key
+    });
+    let keys = keys.collect();
+    stand.db.put_all(Table::Checkpoints, keys).await.unwrap();
+    let found = stand.get("/api/admin/search?q=alcie").await.json();
+    assert_eq!(found["keysUnsearched"], true, "{found}");
+    let said = doubt().await;
+    assert!(
+        said.ends_with("no key among the 5,000 that were searched"),
+        "{said}"
+    );
 }

@@ -129,3 +129,32 @@ async fn four_closes_are_read_at_once_and_stand_in_order() {
     assert_eq!(claimed, sorted);
     assert_eq!(slow.most.load(Ordering::Relaxed), 4, "read at once");
 }
+
+/// A year of closes is one page, and has no next one until there is another close.
+#[tokio::test]
+async fn claims_end_where_the_closes_end() {
+    let stand = Stand::new().await;
+    rules(&stand, Network::Testnet).await;
+    let months = (10..=12).map(|month| format!("2025-{month:02}"));
+    let months: Vec<String> = months
+        .chain((1..=10).map(|month| format!("2026-{month:02}")))
+        .collect();
+    for of in &months {
+        earns(&stand, &user("ann"), &format!("{of}-03"), 1_000_000).await;
+    }
+    posted_up_to(&stand, start_of("2026-11-05")).await;
+    let files = Objects::in_memory();
+    let stand = stand.with_files(files.clone());
+    let closing = closing(&stand, Arc::new(stand.db.clone()), &files);
+    link(&stand.db, &user("ann"), Some(address(1))).await;
+    for (count, of) in (1..).zip(&months) {
+        let closed = closing.close(month(of), Some(terms()), "a test").await;
+        closed.unwrap();
+        if count >= 12 {
+            let ann = claims(&stand, "users/ann").await;
+            assert_eq!(ann["closes"].as_array().map(Vec::len), Some(12));
+            let next = (count > 12).then(|| json!(months[1]));
+            assert_eq!(ann["next"], next.unwrap_or_default(), "{count} closes");
+        }
+    }
+}

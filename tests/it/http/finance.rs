@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use tidemark::domain::rules::Network;
 use tidemark::domain::time::Millis;
 use tidemark::store::audit::{self, Entry};
 use tidemark::store::db::Db as _;
 
-use super::admin::post;
+use super::admin::{post, publish, put};
 use super::stand::{NOON, Stand};
 
 const CREDITS: &str = "/api/admin/credits";
@@ -263,4 +264,30 @@ async fn the_file_of_the_trail_has_every_entry_once_however_many_there_are() {
     assert_eq!(subjects, expected);
     let (all, _) = rows(&stand.get("/api/admin/audit/file").await.body);
     assert_eq!(all.len(), 12_001);
+}
+
+/// What an entry changed beyond the 200 places that are told is counted.
+#[tokio::test]
+async fn the_file_of_the_trail_says_how_many_changes_it_leaves_out() {
+    let stand = Stand::new().await;
+    publish(&stand, Network::Testnet).await;
+    for (n, count) in [(1, 230), (2, 3)] {
+        stand.clock.set(Millis(NOON.0 + 60_000 * n));
+        let names = (0..count).map(|place| (format!("d-{place:03}"), json!(format!("prov-{n}"))));
+        let names: Map<String, Value> = names.collect();
+        let change = json!({"value": names, "reason": "new deployments"});
+        let answer = put(&stand, "/api/admin/rules/rules.providers", &change).await;
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+    }
+    let path = "/api/admin/audit/file?action=pricing.publish&subject=rules.providers";
+    let (entries, _) = rows(&stand.get(path).await.body);
+    let of_changes = entries.iter().map(|row| {
+        let told: Vec<Value> = serde_json::from_str(&row["changes"]).unwrap();
+        (told.len(), row["furtherChanges"].as_str())
+    });
+    // The second one changes three names and takes 227 out; before the first there was nothing.
+    assert_eq!(of_changes.collect::<Vec<_>>(), [(200, "30"), (1, "")]);
+    let path = "/api/admin/audit/file?action=keys.create";
+    let (keys, _) = rows(&stand.get(path).await.body);
+    assert_eq!(keys[0]["furtherChanges"], "");
 }

@@ -518,6 +518,8 @@ async fn proposals_are_listed_in_pages_of_bounded_length() {
         ("?limit=500", json!(["q1", "q2", "q3"]), json!(null)),
         ("?limit=2", json!(["q1", "q2"]), json!("q2")),
         ("?limit=2&after=q2", json!(["q3"]), json!(null)),
+        ("?limit=3", json!(["q1", "q2", "q3"]), json!(null)),
+        ("?limit=1&after=q2", json!(["q3"]), json!(null)),
         ("?after=q9", json!([]), json!(null)),
     ] {
         assert_eq!(page(query).await, (names, next), "{query}");

@@ -19,7 +19,7 @@ use tidemark::ops::health::{Role, TaskId};
 use tidemark::store::account_write::{AccountWrite, Omissions};
 use tidemark::store::accounts::{self, ReadOrder, Reading};
 use tidemark::store::checkpoints::{self, PostCheckpoint, Ranked, SourceState, TopList};
-use tidemark::store::db::{Db, Item, Table};
+use tidemark::store::db::{Attr, Db, Item, Key, Table};
 use tidemark::store::pricing::{NewValue, Publish, publish};
 use tidemark::store::usage::{self, UsageRow};
 use tidemark::store::{control, pricing, streaks};
@@ -215,4 +215,41 @@ pub async fn ranked(stand: &Stand, q: u32, month: &str, exact: usize, ranked: &[
 /// The first instant of a day.
 pub fn start_of(day: &str) -> Millis {
     day.parse::<Day>().unwrap().start()
+}
+
+/// Gives alice so many entries of credit, `k-00000` the oldest, as this version writes them; or as
+/// one without the list by time did.
+pub async fn many_credits(stand: &Stand, count: i64, is_listed: bool) {
+    let body = serde_json::json!({"userId": "alice", "amount": "1", "reason": "x"});
+    super::admin::post(stand, "/api/admin/credits", "k-00000", &body).await;
+    let row = async |range: &str| {
+        let key = Key::new(Table::UserCredits, "alice", range);
+        stand.db.get(&key).await.unwrap().unwrap()
+    };
+    let (entry, mut balance) = (row("entry#k-00000").await, row("balance").await);
+    let mut items = Vec::new();
+    for n in 0..count {
+        let at = Millis(NOON.0 + n);
+        let ranges = [format!("entry#k-{n:05}"), format!("at#{at}#k-{n:05}")];
+        let ranges = ranges.into_iter().take(1 + usize::from(is_listed));
+        for range in ranges {
+            let mut item = entry.clone();
+            item.insert("entry", Attr::S(range));
+            item.insert("at", Attr::N(i128::from(at.0)));
+            items.push(item);
+        }
+    }
+    let Some(Attr::N(one)) = balance.get("added").cloned() else {
+        panic!("{balance:?}")
+    };
+    for (name, value) in [
+        ("added", one * i128::from(count)),
+        ("entries", count.into()),
+    ] {
+        balance.insert(name, Attr::N(value));
+    }
+    // It says that all are listed only if all are.
+    balance.insert("listed", Attr::N(if is_listed { count.into() } else { 1 }));
+    items.push(balance);
+    stand.db.put_all(Table::UserCredits, items).await.unwrap();
 }

@@ -186,6 +186,87 @@ async fn what_is_wrong_in_binary_mode_is_refused_by_name() {
     assert_eq!(edge.events(), []);
 }
 
+/// Headers and data are checked at once, by every route and in the same answers as in structured
+/// mode.
+#[tokio::test]
+async fn every_fault_of_an_event_in_binary_mode_is_named_at_once() {
+    let edge = Edge::new().await;
+    let latin = b"J\xf6rg";
+    for (changed, body, expected) in [
+        (
+            vec![("ce-id", None)],
+            r#"{"endpoint": 5, "statusCode": "x"}"#,
+            vec![
+                ("missing_field", "ce-id"),
+                ("wrong_type", "data.endpoint"),
+                ("wrong_type", "data.statusCode"),
+            ],
+        ),
+        (
+            vec![
+                ("ce-type", None),
+                ("ce-source", None),
+                ("ce-time", Some(&b"never"[..])),
+            ],
+            "{}",
+            vec![
+                ("missing_field", "ce-type"),
+                ("missing_field", "ce-source"),
+                ("invalid_time", "time"),
+                ("missing_field", "data.endpoint"),
+                ("missing_field", "data.statusCode"),
+            ],
+        ),
+        (
+            vec![("ce-subject", Some(&latin[..])), ("ce-specversion", None)],
+            "no JSON",
+            vec![
+                ("missing_field", "ce-specversion"),
+                ("malformed", "ce-subject"),
+                ("malformed", "data"),
+            ],
+        ),
+        (
+            vec![("ce-id", Some(&b""[..]))],
+            r#"{"endpoint": 5, "statusCode": 200}"#,
+            vec![("invalid_id", "id"), ("wrong_type", "data.endpoint")],
+        ),
+    ] {
+        let usual = ATTRIBUTES.into_iter().filter_map(|(name, usual)| {
+            match changed.iter().find(|(changed, _)| *changed == name) {
+                Some((_, value)) => value.map(|value| (name, value)),
+                None => Some((name, usual.as_bytes())),
+            }
+        });
+        let sent: Vec<(&str, &[u8])> = usual.collect();
+        let mut expected: Vec<(String, String)> = expected
+            .into_iter()
+            .map(|(code, field)| (code.to_owned(), field.to_owned()))
+            .collect();
+        expected.sort_unstable();
+        let answer = edge.post(EVENTS, &sent, body).await;
+        let (status, mut found) = faults(&answer);
+        found.sort_unstable();
+        assert_eq!((status, &found), (400, &expected), "{body}");
+        for path in [
+            format!("{EVENTS}/validate"),
+            format!("{EVENTS}?partial=true"),
+        ] {
+            let answer = edge.post(&path, &sent, body).await;
+            assert_eq!(answer.status, 200, "{path}: {:?}", answer.body);
+            let told = answer.json();
+            let refused = told["refused"].as_array().unwrap().iter();
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let mut found: Vec<(String, String)> = refused
+                .map(|fault| (text(&fault["code"]), text(&fault["field"])))
+                .collect();
+            found.sort_unstable();
+            assert_eq!(found, expected, "{path}");
+        }
+    }
+    assert_eq!(edge.events(), []);
+}
+
 #[tokio::test]
 async fn attributes_beside_a_structured_event_are_not_read() {
     let edge = Edge::new().await;

@@ -1,12 +1,18 @@
 //! An admin's desk: numbers that can be read, one search, money that asks, keys and the trail.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::time::{HOUR_MS, Millis};
+use tidemark::log::Log as _;
+use tidemark::store::audits::coverage::Coverage;
 use tidemark::store::credits::{CreditEntry, add};
 
 use super::jar::{Jar, field, has, location, stand, text};
-use crate::http::rows::{book, charged, ranked, request, served};
+use crate::archive::replay::{archive, cover, coverage, example};
+use crate::http::rows::{book, charged, many_credits, ranked, request, served};
+use crate::http::slow_db::{Counted, service_on};
 use crate::http::stand::{Answer, NOON, Stand};
 use crate::store::{provider, user};
 
@@ -707,4 +713,88 @@ async fn a_complaint_is_found_in_the_list_of_any_day_and_led_to_what_mends_it() 
             "href=\"/admin/credits?user=alice\"",
         ],
     );
+}
+
+#[tokio::test]
+async fn pages_of_credits_read_little_more_than_they_show() {
+    let stand = stand().await;
+    many_credits(&stand, 3_000, true).await;
+    let db = Arc::new(Counted::new(stand.db.clone()));
+    let service = service_on(&stand, db.clone());
+    let stand = Stand { service, ..stand };
+    let mut jar = Jar::signed_in(&stand, &["admin:write", "account:user:alice"]).await;
+    let mut show = async |path: &str, rows_max: u64| {
+        let before = db.rows();
+        let page = text(&jar.get(&stand, path).await);
+        let rows = db.rows() - before;
+        assert!(rows <= rows_max, "{path}: {rows} rows were read");
+        page
+    };
+    // Beside the entries: session, key, rules, the account's rows, the balance.
+    const BESIDE: u64 = 60;
+    let path = "/admin/credits?user=alice";
+    let page = show(path, 100 + BESIDE).await;
+    has(
+        &page,
+        &[
+            "3,000 USD",
+            "100 of 3,000 entries",
+            "k-02999",
+            "k-02900",
+            "&amp;before=k-02900",
+        ],
+    );
+    lacks(&page, &["k-02899", ">Newest<"]);
+    let page = show(&format!("{path}&before=k-00100"), 100 + BESIDE).await;
+    has(&page, &["k-00099", "k-00000", ">Newest<"]);
+    lacks(&page, &["<code>k-00100</code>", "rel=\"next\""]);
+    let page = show("/users/alice", BESIDE).await;
+    has(&page, &["3,000 USD", "And 2,995 before these."]);
+    let answer = jar.get(&stand, &format!("{path}&before=unknown")).await;
+    assert_eq!(answer.status, 400);
+    // An entry of a page that is not the newest one can be undone, and is shown as undone there.
+    let question = text(&jar.get(&stand, &format!("{path}&undo=k-00007")).await);
+    let fields = [("user", "alice"), ("undo", "k-00007"), ("confirmed", "yes")];
+    let answer = jar.post(&stand, "/admin/credits", &fields).await;
+    has(&question, &["Balance then"]);
+    assert!(
+        location(&answer).contains("done=added"),
+        "{}",
+        location(&answer)
+    );
+    let page = text(&jar.get(&stand, &format!("{path}&before=k-00008")).await);
+    has(&page, &["Undone"]);
+}
+
+/// As the API and the command do, on demand.
+#[tokio::test]
+async fn requests_of_an_archive_with_gaps_are_exported_on_demand() {
+    let page = "/admin/exports";
+    let directory = tempfile::tempdir().unwrap();
+    let seeds = [example(1), example(2)];
+    archive(directory.path(), &seeds, 1);
+    let stand = stand().await;
+    let mut jar = admin(&stand).await;
+    lacks(&text(&jar.get(&stand, page).await), &["name=\"partial\""]);
+    let stand = stand.with_archive(directory.path());
+    let [covered] = coverage(&seeds);
+    let late = Coverage {
+        epoch: stand.log.epoch(),
+        is_from_start: false,
+        log_time_from: NOON,
+        ..covered
+    };
+    cover(directory.path(), &late);
+    let shown = text(&jar.get(&stand, page).await);
+    has(
+        &shown,
+        &["type=\"checkbox\" name=\"partial\" value=\"true\""],
+    );
+    let file = format!("{page}/file?month=2026-11&file=requests.csv");
+    let refused = jar.get(&stand, &file).await;
+    assert_eq!(refused.status, 409);
+    let answer = jar.get(&stand, &format!("{file}&partial=true")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.headers["x-tidemark-partial"], "true");
+    has(&text(&answer), &["partial=true"]);
 }

@@ -31,6 +31,7 @@ const COLUMNS: &[Column] = &[
     Column::new("key", ColumnKind::Text),
     Column::new("detail", ColumnKind::Text),
     Column::new("changes", ColumnKind::Text),
+    Column::new("furtherChanges", ColumnKind::Count),
 ];
 
 /// The file, in the making.
@@ -125,6 +126,10 @@ impl TrailFile {
             Cell::Text(text("idempotencyKey").unwrap_or_default()),
             Cell::Text(&detail),
             Cell::Text(&changes),
+            match entry.further_changes {
+                0 => Cell::Empty,
+                count => Cell::count(Some(count as u64)),
+            },
         ];
         self.rows.row(&row);
         self.sums.add(&row);

@@ -1,6 +1,8 @@
 //! Adjustments: the awards of an account, a form to correct its points, and the counter-entry of
 //! each correction.
 
+use std::collections::HashSet;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -14,7 +16,7 @@ use super::super::{Pages, redirect};
 use super::money::{Desk, Outcome, Said, Sent, Words};
 use super::{PageQuery, page_of, spaces_note, unknown_note, writes};
 use crate::app::commands::{Adjusted, NewAdjustment, key_of_undo};
-use crate::app::queries::{AWARDS_LOOKED_MAX, AwardInfo, AwardList};
+use crate::app::queries::{AWARDS_LOOKED_MAX, AccountTraces, AwardInfo, AwardList};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::http::extract::{account, invalid_id};
@@ -107,14 +109,18 @@ async fn respond(
 ) -> Result<Response, Problem> {
     let queries = &desk.pages.service.queries;
     let found = queries.awards(of).await?;
-    let is_unknown = found.awards.is_empty() && queries.traces_of(of).await?.is_empty();
+    let traces = match found.awards.is_empty() {
+        true => Some(queries.traces_of(of).await?),
+        false => None,
+    };
+    let nothing = traces.filter(AccountTraces::is_empty);
     let path = format!("{PATH}?kind={}&id=", of.kind);
     let body = html! {
         h1 { "Adjustments" }
         @if let Some(note) = note { (note) }
         (whose(Some(of.kind), of.id()))
         (spaces_note(of.id(), &path))
-        @if is_unknown { (unknown_note(of)) }
+        @if let Some(nothing) = &nothing { (unknown_note(of, nothing)) }
         p { (kind_word(of.kind)) " " a href=(account_path(of)) { (of.id()) } }
         @if writes(desk.visitor) { (form) }
         (list(desk.visitor, of, &found))
@@ -142,16 +148,27 @@ fn whose(kind: Option<AccountKind>, id: &str) -> Markup {
     }
 }
 
-/// The counter-entry of a correction, if there is one.
-fn is_undone(awards: &[AwardInfo], key: &str, points: Points) -> bool {
-    let (undo, back) = (key_of_undo(key), Points::ZERO.minus(points));
-    let is_counter_entry =
-        |award: &AwardInfo| award.adjustment_key() == Some(&undo) && award.points == back;
-    awards.iter().any(is_counter_entry)
+/// The corrections among an account's awards, to look up which of them are undone.
+struct Corrections<'a>(HashSet<(&'a str, Points)>);
+
+impl<'a> Corrections<'a> {
+    fn of(awards: &'a [AwardInfo]) -> Corrections<'a> {
+        let corrections = awards
+            .iter()
+            .filter_map(|award| Some((award.adjustment_key()?, award.points)));
+        Corrections(corrections.collect())
+    }
+
+    /// Whether the correction of so many points has its counter-entry.
+    fn have_undone(&self, key: &str, points: Points) -> bool {
+        let (undo, back) = (key_of_undo(key), Points::ZERO.minus(points));
+        self.0.contains(&(undo.as_str(), back))
+    }
 }
 
 fn list(visitor: &Visitor, of: &Account, found: &AwardList) -> Markup {
     let awards = found.awards.as_slice();
+    let corrections = Corrections::of(awards);
     html! {
         section .card aria-labelledby="awards-h" {
             h2 #awards-h { "Awards" }
@@ -177,7 +194,7 @@ fn list(visitor: &Visitor, of: &Account, found: &AwardList) -> Markup {
                                     td data-label="Month" { (award.month) }
                                     td {
                                         @if let Some(key) = award.adjustment_key() {
-                                            @if is_undone(awards, key, award.points) { span .chip.open { "Undone" } }
+                                            @if corrections.have_undone(key, award.points) { span .chip.open { "Undone" } }
                                             @else if writes(visitor) { a href=(format!("{}&undo={}", path_of(of), encoded(key))) { "Undo" } }
                                         }
                                     }

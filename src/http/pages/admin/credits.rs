@@ -1,5 +1,7 @@
 //! Credits: a user's ledger, and a form to add to it.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -12,14 +14,16 @@ use super::super::words::{account_path, encoded, headline, instant, number};
 use super::super::{Pages, redirect};
 use super::money::{Desk, Outcome, Said, Sent, Words};
 use super::{PageQuery, page_of, spaces_note, unknown_note, writes};
-use crate::app::commands::{Booked, CreditError, NewCredit, key_of_undo};
-use crate::app::queries::{CreditLine, Credits};
+use crate::app::commands::{Booked, CreditError, NewCredit};
+use crate::app::queries::{AccountTraces, CreditLine, CreditPage, CreditSums, LedgerOrder};
 use crate::domain::amount::Money;
 use crate::domain::ids::{Account, AccountKind};
-use crate::http::extract::account;
+use crate::http::extract::{account, bad_query};
 use crate::http::problem::Problem;
 
 const PATH: &str = "/admin/credits";
+/// Entries of a page.
+const ENTRIES: usize = 100;
 
 const WORDS: Words = Words {
     path: PATH,
@@ -64,6 +68,35 @@ pub(in super::super) struct CreditsQuery {
     /// The key of an entry that is to be undone.
     #[serde(default)]
     undo: String,
+    /// The key of an entry: those before it are shown.
+    before: Option<String>,
+}
+
+/// What the page shows of a user's credits.
+struct Ledger {
+    sums: CreditSums,
+    /// Newest first.
+    page: CreditPage,
+    /// Which of them are undone, by key.
+    undone: BTreeSet<String>,
+    /// Whether there are newer ones than these.
+    is_older: bool,
+}
+
+impl Ledger {
+    async fn of(pages: &Pages, user: &Account, before: Option<&str>) -> Result<Ledger, Problem> {
+        let (queries, newest_first) = (&pages.service.queries, LedgerOrder::NewestFirst);
+        let page = queries.credit_page(user, newest_first, before, ENTRIES);
+        let unknown = || bad_query("before: this user has no entry with this key");
+        let page = page.await?.ok_or_else(unknown)?;
+        let commands = &pages.service.commands;
+        Ok(Ledger {
+            undone: commands.undone_credits(user, &page.entries).await?,
+            sums: queries.credit_sums(user).await?,
+            is_older: before.is_some(),
+            page,
+        })
+    }
 }
 
 /// `GET /admin/credits`.
@@ -85,27 +118,31 @@ pub(in super::super) async fn show(
             &nobody(),
         ));
     };
-    let credits = pages.service.queries.credits(&user).await?;
     let desk = desk(&pages, &visitor, &user);
     if !wanted.undo.is_empty() && writes(&visitor) {
-        return ask_undo(&desk, &user, &credits, &wanted.undo).await;
+        return ask_undo(&desk, &user, &wanted.undo).await;
     }
-    let is_unknown = credits.entries.is_empty()
-        && credits.spent == Money::ZERO
-        && pages.service.queries.traces_of(&user).await?.is_empty();
-    let note = match is_unknown {
-        true => Some(unknown_note(&user)),
-        false => said(&wanted, &credits),
+    let queries = &pages.service.queries;
+    let ledger = Ledger::of(&pages, &user, wanted.before.as_deref()).await?;
+    let has_nothing = ledger.page.entries.is_empty() && ledger.sums.spent == Money::ZERO;
+    let traces = match has_nothing {
+        true => Some(queries.traces_of(&user).await?),
+        false => None,
     };
-    let body = ledger_page(&desk, &user, &credits, note, &desk.form(&Sent::default()));
+    let note = match traces.filter(AccountTraces::is_empty) {
+        Some(traces) => Some(unknown_note(&user, &traces)),
+        None => {
+            let entry = queries.credit(&user, &wanted.entry).await?;
+            entry.and_then(|entry| said(&wanted.done, &entry))
+        }
+    };
+    let body = ledger_page(&desk, &user, &ledger, note, &desk.form(&Sent::default()));
     Ok(desk.page(StatusCode::OK, &body))
 }
 
-/// What was done just before.
-fn said(wanted: &CreditsQuery, credits: &Credits) -> Option<Markup> {
-    let mut entries = credits.entries.iter();
-    let entry = entries.find(|entry| entry.key == wanted.entry)?;
-    match wanted.done.as_str() {
+/// What was done just before, with this entry.
+fn said(done: &str, entry: &CreditLine) -> Option<Markup> {
+    match done {
         "added" => Some(frame::done("Added.")),
         "before" => Some(frame::done(&format!(
             "Already added at {}: {} USD, “{}”. It was not added a second time.",
@@ -134,7 +171,7 @@ fn whose(user: &str) -> Markup {
 fn ledger_page(
     desk: &Desk<'_>,
     user: &Account,
-    credits: &Credits,
+    ledger: &Ledger,
     note: Option<Markup>,
     form: &Markup,
 ) -> Markup {
@@ -144,37 +181,43 @@ fn ledger_page(
         (whose(user.id()))
         (spaces_note(user.id(), &format!("{PATH}?user=")))
         div .grid {
-            (balance(user, credits))
+            (balance(user, &ledger.sums))
             @if writes(desk.visitor) { (form) }
         }
-        (ledger(desk.visitor, user, credits))
+        (entries(desk.visitor, user, ledger))
     }
 }
 
-fn balance(user: &Account, credits: &Credits) -> Markup {
+fn balance(user: &Account, sums: &CreditSums) -> Markup {
     html! {
         section .card aria-labelledby="balance-h" {
             h2 #balance-h { a href=(account_path(user)) { (user.id()) } }
-            (headline(credits.balance, "USD"))
-            @if credits.overdrawn {
+            (headline(sums.balance(), "USD"))
+            @if sums.is_overdrawn() {
                 p .warn {
-                    @if credits.spent > Money::ZERO { "Overdrawn: more was used than there was credit for." }
+                    @if sums.spent > Money::ZERO { "Overdrawn: more was used than there was credit for." }
                     @else { "Below zero: more was taken back than was added." }
                 }
             }
             dl .facts {
-                div { dt { "Added" } dd .n { (number(credits.added)) " USD" } }
-                div { dt { "Spent" } dd .n { (number(credits.spent)) " USD" } }
+                div { dt { "Added" } dd .n { (number(sums.added)) " USD" } }
+                div { dt { "Spent" } dd .n { (number(sums.spent)) " USD" } }
             }
         }
     }
 }
 
-fn ledger(visitor: &Visitor, user: &Account, credits: &Credits) -> Markup {
+fn entries(visitor: &Visitor, user: &Account, ledger: &Ledger) -> Markup {
+    let Ledger { sums, page, .. } = ledger;
     html! {
         section .card aria-labelledby="ledger-h" {
             h2 #ledger-h { "Ledger" }
-            @if credits.entries.is_empty() { p .empty { "No credits yet." } } @else {
+            @if page.entries.is_empty() {
+                p .empty { @if ledger.is_older { "No older entries." } @else { "No credits yet." } }
+            } @else {
+                @if ledger.is_older || page.next.is_some() {
+                    p .help { "Newest first, " (number(ENTRIES)) " of " (number(sums.entries)) " entries on a page." }
+                }
                 div .scroll.wide.cells tabindex="0" role="group" aria-labelledby="ledger-h" {
                     table {
                         thead { tr {
@@ -186,35 +229,31 @@ fn ledger(visitor: &Visitor, user: &Account, credits: &Credits) -> Markup {
                             th scope="col" { span .sr { "Undo" } }
                         } }
                         tbody {
-                            @for entry in credits.entries.iter().rev() {
+                            @for entry in &page.entries {
                                 tr {
                                     th .time scope="row" { (instant(entry.at)) }
                                     td .n data-label="USD" { (number(entry.amount)) }
                                     td data-label="Why" { (entry.reason) }
                                     td data-label="By" { (entry.by) }
                                     td data-label="Key" { code { (entry.key) } }
-                                    td { (undo_link(visitor, user, credits, entry)) }
+                                    td { (undo_link(visitor, user, ledger, entry)) }
                                 }
                             }
                         }
                     }
                 }
             }
+            @if ledger.is_older { a .button.second href=(path_of(user)) { "Newest" } }
+            @if let Some(next) = &page.next {
+                a .button.second rel="next" href=(format!("{}&before={}", path_of(user), encoded(next))) { "Older" }
+            }
         }
     }
 }
 
-/// The counter-entry of an entry, if there is one.
-fn undone_by<'c>(credits: &'c Credits, entry: &CreditLine) -> Option<&'c CreditLine> {
-    let key = key_of_undo(&entry.key);
-    let amount = Money::ZERO.minus(entry.amount);
-    let mut entries = credits.entries.iter();
-    entries.find(|other| other.key == key && other.amount == amount)
-}
-
-fn undo_link(visitor: &Visitor, user: &Account, credits: &Credits, entry: &CreditLine) -> Markup {
+fn undo_link(visitor: &Visitor, user: &Account, ledger: &Ledger, entry: &CreditLine) -> Markup {
     html! {
-        @if undone_by(credits, entry).is_some() {
+        @if ledger.undone.contains(&entry.key) {
             span .chip.open { "Undone" }
         } @else if writes(visitor) {
             a href=(format!("{}&undo={}", path_of(user), encoded(&entry.key))) { "Undo" }
@@ -223,19 +262,16 @@ fn undo_link(visitor: &Visitor, user: &Account, credits: &Credits, entry: &Credi
 }
 
 /// Asks whether an entry is to be undone by a counter-entry.
-async fn ask_undo(
-    desk: &Desk<'_>,
-    user: &Account,
-    credits: &Credits,
-    key: &str,
-) -> Result<Response, Problem> {
-    let commands = &desk.pages.service.commands;
+async fn ask_undo(desk: &Desk<'_>, user: &Account, key: &str) -> Result<Response, Problem> {
+    let service = &desk.pages.service;
+    let commands = &service.commands;
     let counter = commands.counter_credit(user, key, &desk.visitor.by()).await;
     let why = match counter.map_err(Problem::from) {
         Ok(counter) if counter.is_booked => "this entry is undone already".to_owned(),
         Ok(counter) => {
             let (amount, reason) = (counter.new.amount, &counter.new.reason);
-            let body = desk.undo_question(key, amount, reason, &then(credits, amount));
+            let sums = service.queries.credit_sums(user).await?;
+            let body = desk.undo_question(key, amount, reason, &then(&sums, amount));
             return Ok(desk.page(StatusCode::OK, &body));
         }
         Err(problem) if problem.is("unknown_entry") || problem.is_about_input() => {
@@ -247,11 +283,11 @@ async fn ask_undo(
 }
 
 /// What an entry makes of the balance.
-fn then(credits: &Credits, amount: Money) -> Markup {
+fn then(sums: &CreditSums, amount: Money) -> Markup {
     html! {
         dl .facts {
-            div { dt { "Balance now" } dd .n { (number(credits.balance)) " USD" } }
-            div { dt { "Balance then" } dd .n { (number(credits.balance.plus(amount))) " USD" } }
+            div { dt { "Balance now" } dd .n { (number(sums.balance())) " USD" } }
+            div { dt { "Balance then" } dd .n { (number(sums.balance().plus(amount))) " USD" } }
         }
     }
 }
@@ -307,8 +343,8 @@ async fn book(
         let (commands, above) = (&service.commands, service.config.ask_above_usd);
         let doubts = commands.doubts_of_credit(user, amount, above).await?;
         if !doubts.is_empty() {
-            let credits = service.queries.credits(user).await?;
-            let facts = then(&credits, amount);
+            let sums = service.queries.credit_sums(user).await?;
+            let facts = then(&sums, amount);
             return Ok(Outcome::Question(
                 desk.question(amount, sent, &doubts, &facts),
             ));
@@ -346,8 +382,8 @@ async fn refused(
     sent: Sent,
     why: &str,
 ) -> Result<Response, Problem> {
-    let credits = desk.pages.service.queries.credits(user).await?;
+    let ledger = Ledger::of(desk.pages, user, None).await?;
     let note = Some(desk.not_done(why));
-    let body = ledger_page(desk, user, &credits, note, &desk.form_anew(sent));
+    let body = ledger_page(desk, user, &ledger, note, &desk.form_anew(sent));
     Ok(desk.page(StatusCode::UNPROCESSABLE_ENTITY, &body))
 }

@@ -60,6 +60,9 @@ pub(in super::super) async fn show(State(pages): State<Pages>, visitor: Visitor)
                         @if has_archive || !needs_archive { option value=(value) { (name) } }
                     }
                 }
+                @if has_archive {
+                    label { input type="checkbox" name="partial" value="true"; " Requests, even if some are missing" }
+                }
                 button type="submit" { "Download" }
             }
             p .help {
@@ -67,7 +70,12 @@ pub(in super::super) async fn show(State(pages): State<Pages>, visitor: Visitor)
                  The column " code { "final" } " says whether the month can still change. An apostrophe stands before ids that a \
                  spreadsheet would take for a formula."
             }
-            @if !has_archive {
+            @if has_archive {
+                p .help {
+                    "If the archive does not hold every request of the month, a file of requests is refused unless that is ticked; its name and its \
+                     last line then say " code { "partial" } "."
+                }
+            } @else {
                 p .help { "Requests can be exported if there is an archive: set " code { "archive.location" } "." }
             }
             p .help { "From the command line: " code { "tidemark export --month " (before) " --format csv" } }
@@ -116,6 +124,9 @@ fn trail_card() -> Markup {
 pub(in super::super) struct FileQuery {
     month: Month,
     file: String,
+    /// Requests also if the archive lacks some of them.
+    #[serde(default)]
+    partial: bool,
 }
 
 /// `GET /admin/exports/file`.
@@ -137,7 +148,7 @@ pub(in super::super) async fn file(
         format,
         exact_text: false,
         issuer: ISSUER_DEFAULT.to_owned(),
-        partial: false,
+        partial: wanted.partial,
     };
     download(&pages.service, request).await
 }

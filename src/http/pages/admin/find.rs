@@ -14,7 +14,9 @@ use super::super::{Pages, redirect};
 use super::{
     PageQuery, adjustments, has_outer_spaces, keys, page, page_of, requests, where_spaces,
 };
-use crate::app::queries::{AccountTrace, CodeView, FoundAccount, KEYS_LOOKED_MAX, SearchResult};
+use crate::app::queries::{
+    AccountTrace, AccountTraces, CodeView, FoundAccount, KEYS_LOOKED_MAX, SearchResult,
+};
 use crate::domain::ids::{Account, AccountKind};
 use crate::http::admin::TEXT_CHARS_MAX;
 use crate::http::extract::account;
@@ -181,7 +183,17 @@ fn results(found: &SearchResult) -> Markup {
             }
         }
         @if found.keys_unsearched {
-            p .help { "There are more than " (number(KEYS_LOOKED_MAX)) " API keys; names were searched in that many. An id finds any key." }
+            (keys_unsearched())
+        }
+    }
+}
+
+/// That a search did not look at every key.
+fn keys_unsearched() -> Markup {
+    html! {
+        p .help {
+            "There are more than " (number(KEYS_LOOKED_MAX)) " API keys. Names, and accounts of which there is nothing but a key, were searched \
+             in that many. An id finds any key."
         }
     }
 }
@@ -217,7 +229,11 @@ fn code_card(code: &CodeView) -> Markup {
 }
 
 /// In place of an account's page: nothing is known of it.
-pub(in super::super) fn no_such_account(visitor: &Visitor, account: &Account) -> Response {
+pub(in super::super) fn no_such_account(
+    visitor: &Visitor,
+    account: &Account,
+    traces: &AccountTraces,
+) -> Response {
     let word = match account.kind {
         AccountKind::User => "user",
         AccountKind::Provider => "provider",
@@ -231,6 +247,7 @@ pub(in super::super) fn no_such_account(visitor: &Visitor, account: &Account) ->
                 "An account exists once it has usage, points, a referrer or referees, a code, awards, credits, a wallet or a key. "
                 "Ids must match exactly, including upper and lower case."
             }
+            @if traces.are_keys_unsearched { (keys_unsearched()) }
             p {
                 a href=(adjustments::path_of(account)) { "Adjustments" }
                 @if account.kind == AccountKind::User { " · " a href=(credits) { "Credits" } }

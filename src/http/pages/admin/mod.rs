@@ -12,7 +12,8 @@ use super::Pages;
 use super::frame;
 use super::visitor::Visitor;
 use super::words::{encoded, instant};
-use crate::app::queries::{AccountsAside, Halt, UnreadableRecord, Version};
+use crate::app::commands::nothing_known;
+use crate::app::queries::{AccountTraces, AccountsAside, Halt, UnreadableRecord, Version};
 use crate::domain::access::Scope;
 use crate::domain::ids::Account;
 use crate::domain::rules::SettingKey;
@@ -255,9 +256,9 @@ fn where_spaces(id: &str) -> &'static str {
 }
 
 /// A note where nothing is known of an account: its id is probably mistyped.
-fn unknown_note(account: &Account) -> Markup {
+fn unknown_note(account: &Account, traces: &AccountTraces) -> Markup {
     html! {
-        p .note { "There is no " (account.kind) " “" (account.id()) "” yet: no usage, no points, no referrals, no credits, no wallet, no key." }
+        p .note { "There is no " (account.kind) " “" (account.id()) "” yet: " (nothing_known(traces.are_keys_unsearched)) "." }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -378,7 +378,11 @@ fn what_it_cannot_look_at_is_another_code_than_what_it_finds() {
         "[log]\nengine = 'kafka'\n[kafka]\nbootstrap = '127.0.0.1:1'\n[store]\nengine = 'dynamodb'\nendpoint = 'http://127.0.0.1:1'\n",
     );
     place.env = vec![("TIDEMARK_CONFIG", "cluster.toml")];
+    let asked = Instant::now();
     let said = place.tidemark(&["doctor"]);
+    // A request to a broker is given up after ten seconds: two do not wait for each other.
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(18), "{took:?}");
     assert_eq!(said.code, Some(1), "{} {}", said.out, said.err);
     has(
         &said.out,
