@@ -8,7 +8,7 @@ use super::args::{AwardCommand, CreditsCommand};
 use super::output::{Done, Failure, Out};
 use super::price_import::type_yes;
 use super::session::{Session, by};
-use crate::app::commands::{Adjusted, Doubt, NewAdjustment, NewCredit};
+use crate::app::commands::{Adjusted, Booked, Doubt, NewAdjustment, NewCredit};
 use crate::app::queries::{CreditLine, CreditPage, Credits, LedgerOrder, Queries, QueryError};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
@@ -29,8 +29,6 @@ pub async fn credits(session: &Session, config: &Config, command: &CreditsComman
             let commands = session.commands();
             let account = Account::new(AccountKind::User, user).map_err(Failure::refused)?;
             let above = config.http.ask_above_usd;
-            let doubts = commands.doubts_of_credit(&account, *amount, above).await?;
-            ask(&doubts, *yes)?;
             let new = NewCredit {
                 user: user.clone(),
                 amount: *amount,
@@ -38,15 +36,28 @@ pub async fn credits(session: &Session, config: &Config, command: &CreditsComman
                 idempotency_key: key.clone().unwrap_or_else(random_name),
                 by: by(),
             };
-            commands.add_credit(new).await?;
+            new.check()?;
+            let doubts = commands.doubts_of_credit(&account, *amount, above).await?;
+            ask(&doubts, *yes)?;
+            let booked = commands.add_credit(new).await?;
+            tell_repeat(&booked);
             show(session, user, *json).await
         }
         CreditsCommand::Undo { user, key, json } => {
             let account = Account::new(AccountKind::User, user).map_err(Failure::refused)?;
-            session.commands().undo_credit(&account, key, &by()).await?;
+            let undone = session.commands().undo_credit(&account, key, &by()).await;
+            let (_, booked) = undone?;
+            tell_repeat(&booked);
             show(session, user, *json).await
         }
         CreditsCommand::Show { user, json } => show(session, user, *json).await,
+    }
+}
+
+/// A repeat under the same key succeeds; who repeats it is told that it changed nothing.
+fn tell_repeat(booked: &Booked) {
+    if let Some(at) = booked.before {
+        eprintln!("note: this entry was added before, at {at}; nothing was changed");
     }
 }
 
@@ -117,10 +128,6 @@ pub async fn award(session: &Session, config: &Config, command: &AwardCommand) -
         } => {
             let account = account.account().map_err(Failure::refused)?;
             let (commands, above) = (session.commands(), config.http.ask_above_points);
-            let doubts = commands
-                .doubts_of_adjustment(&account, *points, above)
-                .await?;
-            ask(&doubts, *yes)?;
             let key = key.clone().unwrap_or_else(random_name);
             let new = NewAdjustment {
                 account: account.clone(),
@@ -129,6 +136,11 @@ pub async fn award(session: &Session, config: &Config, command: &AwardCommand) -
                 idempotency_key: key.clone(),
                 by: by(),
             };
+            new.check()?;
+            let doubts = commands
+                .doubts_of_adjustment(&account, *points, above)
+                .await?;
+            ask(&doubts, *yes)?;
             let adjusted = commands.adjust(new).await?;
             report(&account, &key, &adjusted, *json)
         }
@@ -163,7 +175,12 @@ fn report(account: &Account, key: &str, adjusted: &Adjusted, is_json: bool) -> D
         }))?;
     } else if adjusted.is_new {
         let sign = if points < Points::ZERO { "" } else { "+" };
-        out.line(format!("{account}: {sign}{points} points in the bonus of {month}; `tidemark wait` returns once they are visible"))?;
+        let s = if points.0.abs() == Points::whole(1).0 {
+            ""
+        } else {
+            "s"
+        };
+        out.line(format!("{account}: {sign}{points} point{s} in the bonus of {month}; `tidemark wait` returns once they are visible"))?;
     } else {
         out.line(format!(
             "{account}: already granted under the key {key}; nothing was changed"

@@ -26,7 +26,7 @@ impl Closing {
                 "{month} is not final yet: it closes 72 hours after its end, once everything before \
                  that is rated and posted and no award of it is pending. Quiet partitions report once a \
                  minute, so after a start this can take two minutes; if it takes longer, \
-                 `tidemark doctor` names what stands still"
+                 `tidemark doctor` names what has stopped"
             );
             return Err(Refusal::conflict("month_not_final", detail).into());
         };

@@ -105,7 +105,7 @@ impl Commands {
             new: NewAdjustment {
                 account: account.clone(),
                 points,
-                reason: reason_of_undo(&what, award.granted_at, &award.reason),
+                reason: reason_of_undo(&what, award.granted_at, without_author(&award.reason)),
                 idempotency_key: counter_key,
                 by: by.to_owned(),
             },
@@ -136,6 +136,22 @@ fn unknown(what: &str, key: &str) -> Refusal {
     Refusal::not_found("unknown_entry", detail)
 }
 
+/// The reason of an adjustment as its author gave it: with the award it is stored as
+/// `reason (author)`, and an author may have parentheses of his own.
+fn without_author(stored: &str) -> &str {
+    let mut open = 0_usize;
+    for (at, c) in stored.char_indices().rev() {
+        match c {
+            ')' => open += 1,
+            '(' if open == 1 => return stored.get(..at).unwrap_or(stored).trim_end(),
+            '(' => open = open.saturating_sub(1),
+            _ if open == 0 => return stored,
+            _ => {}
+        }
+    }
+    stored
+}
+
 /// The reason of a counter-entry. What reasons may not hold today is left out of one that was stored
 /// before there were limits.
 fn reason_of_undo(amount: &str, at: Millis, reason: &str) -> String {
@@ -156,5 +172,26 @@ pub fn key_of_undo(key: &str) -> String {
     match key.len() <= KEPT_BYTES {
         true => format!("{UNDO}{key}"),
         false => format!("{UNDO}{:032x}", xxhash_rust::xxh3::xxh3_128(key.as_bytes())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_author;
+
+    #[test]
+    fn a_counter_entry_does_not_repeat_who_made_the_entry() {
+        for (stored, reason) in [
+            ("double bonus (ann)", "double bonus"),
+            ("a (b) c (key f00 (commands of this machine))", "a (b) c"),
+            ("undoes 3 points: x (ann) (bob)", "undoes 3 points: x (ann)"),
+            ("nothing behind it", "nothing behind it"),
+            ("unbalanced) (ann)", "unbalanced)"),
+            ("unbalanced)", "unbalanced)"),
+            ("(ann)", ""),
+            ("", ""),
+        ] {
+            assert_eq!(without_author(stored), reason, "{stored}");
+        }
     }
 }

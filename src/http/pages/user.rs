@@ -50,6 +50,18 @@ pub(super) async fn live(
     })
 }
 
+/// Why a balance is below zero, if it is.
+pub(super) fn overdrawn(sums: &CreditSums) -> Markup {
+    html! {
+        @if sums.is_overdrawn() {
+            p .warn {
+                @if sums.spent > Money::ZERO { "Overdrawn: more was used than there was credit for." }
+                @else { "Below zero: more was taken back than was added." }
+            }
+        }
+    }
+}
+
 fn credits_card(
     subject: &Subject,
     sums: &CreditSums,
@@ -65,7 +77,7 @@ fn credits_card(
         section .card aria-labelledby="credits-h" {
             h2 #credits-h { "Credits" @if subject.month != subject.now.month() { ", today" } }
             (headline(sums.balance(), "USD"))
-            @if sums.is_overdrawn() { p .warn { "Overdrawn: more was used than was added." } }
+            (overdrawn(sums))
             @if is_testnet {
                 p .help { "On testnet nothing is charged. What mainnet would have charged is recorded." }
             }
@@ -137,7 +149,7 @@ fn requests_card(visitor: &Visitor, subject: &Subject, requests: &[UsageLine]) -
             h2 #requests-h { "Last requests" }
             p .help { a href=(requests::path_of(&subject.account)) { "All requests" } ", of any day, by id, model or status" }
             @if requests.is_empty() {
-                p .empty { "No requests to show in this month. Requests are kept for 35 days if request logging is on; those that arrived after the month had closed are not shown here." }
+                p .empty { "No requests to show in this month. Requests are kept for at least 35 days if request logging is on; those that arrived after the month had closed are not shown here." }
             } @else {
                 div .scroll.wide.cells.dense tabindex="0" role="group" aria-labelledby="requests-h" {
                     table {

@@ -382,8 +382,12 @@ pub fn archive(directory: &Path, seeds: &[Seed], per_file: usize) {
 /// Says that this is all that there is.
 pub fn cover(directory: &Path, coverage: &Coverage) {
     let place = directory.join("_coverage");
+    if place.exists() {
+        fs::remove_dir_all(&place).unwrap();
+    }
     fs::create_dir_all(&place).unwrap();
-    let name = "e0000000000-p00000-00000000000000000000.json";
+    let (epoch, source, next) = (coverage.epoch.0, coverage.source.0, coverage.next_cut.0);
+    let name = format!("e{epoch:010}-p{source:05}-{next:020}.json");
     fs::write(place.join(name), serde_json::to_vec(coverage).unwrap()).unwrap();
 }
 

@@ -222,12 +222,11 @@ async fn formulas_kinds_periods_and_positions_decide_the_weights() {
             json!({"formula": "total", "from": "2026-09"}),
             vec![("1", 107_000_000), ("2", 25_000_000)],
         ),
-        // Before bob linked his wallet; before anybody did.
+        // Before bob linked his wallet.
         (
             json!({"formula": "total", "control": head - 1}),
             vec![("1", 99_000_000)],
         ),
-        (json!({"formula": "total", "control": head - 3}), vec![]),
     ];
     for (n, (given, expected)) in rows.into_iter().enumerate() {
         let mut body = terms("total");
@@ -263,6 +262,12 @@ async fn formulas_kinds_periods_and_positions_decide_the_weights() {
             .sum();
         assert_eq!(votes["total"], total.to_string());
     }
+    // Before anybody did.
+    let mut nobody = terms("total");
+    nobody["control"] = (head - 3).into();
+    let refused = put(&stand, "empty", &nobody).await;
+    assert_eq!(refused.code(), (409, "nothing_to_freeze".to_owned()));
+    assert_eq!(document(&stand, "empty").await.status, 404);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::super::frame;
+use super::super::user::overdrawn;
 use super::super::visitor::{Form, Visitor};
 use super::super::words::{account_path, encoded, headline, instant, number};
 use super::super::{Pages, redirect};
@@ -193,12 +194,7 @@ fn balance(user: &Account, sums: &CreditSums) -> Markup {
         section .card aria-labelledby="balance-h" {
             h2 #balance-h { a href=(account_path(user)) { (user.id()) } }
             (headline(sums.balance(), "USD"))
-            @if sums.is_overdrawn() {
-                p .warn {
-                    @if sums.spent > Money::ZERO { "Overdrawn: more was used than there was credit for." }
-                    @else { "Below zero: more was taken back than was added." }
-                }
-            }
+            (overdrawn(sums))
             dl .facts {
                 div { dt { "Added" } dd .n { (number(sums.added)) " USD" } }
                 div { dt { "Spent" } dd .n { (number(sums.spent)) " USD" } }
