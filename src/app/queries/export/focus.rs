@@ -92,7 +92,7 @@ pub(super) fn charge_of(statement: &Statement) -> Option<Charged> {
         period: [month.start(), month.next().start()],
         is_correction: false,
         description: format!("AI inference requests of {month}"),
-        quantity: i128::from(statement.successful()),
+        quantity: statement.successful(),
         unit: "Requests",
         cost: charge.cost,
         shadow: charge.shadow,
