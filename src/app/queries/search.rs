@@ -74,7 +74,7 @@ pub struct SearchResult {
 pub struct AccountTraces {
     /// What was found.
     pub found: Vec<AccountTrace>,
-    /// There are more than [`KEYS_LOOKED_MAX`] keys, so the account may have one that was not
+    /// There are more than [`super::KEYS_LOOKED_MAX`] keys, so the account may have one that was not
     /// looked at.
     pub are_keys_unsearched: bool,
 }
