@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 use tidemark::domain::position::Epoch;
+use tidemark::domain::time::Month;
 use tidemark::log::kafka::KafkaLog;
 use tidemark::log::topics;
+use tidemark::ops::clock::{Clock as _, SystemClock};
 
 use crate::kafka::log::settings;
 
@@ -196,15 +198,26 @@ impl Site {
         self.worker_with(name, &[], env)
     }
 
-    /// The statements of all accounts, in an order of their own.
+    /// The statements of all accounts of this month and the one before, in an order of their own.
     pub fn statements(&self) -> Vec<String> {
-        let all = self.run(&["statement", "--all", "--json"]);
-        let mut lines: Vec<String> = all.lines().map(str::to_owned).collect();
+        // Events of the last hour are of two months when one begins.
+        let now = SystemClock.now().month();
+        let mut lines = Vec::new();
+        for month in [Month(now.0 - 1), now] {
+            let all = self.run(&[
+                "statement",
+                "--all",
+                "--month",
+                &month.to_string(),
+                "--json",
+            ]);
+            lines.extend(all.lines().map(str::to_owned));
+        }
         lines.sort();
         lines
     }
 
-    /// Users' requests, over all months.
+    /// Users' requests, over these months.
     pub fn requests_of_users(&self) -> BTreeMap<String, u64> {
         let mut requests = BTreeMap::new();
         for line in self.statements() {
