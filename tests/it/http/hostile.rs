@@ -246,17 +246,24 @@ async fn slow_senders_hold_the_room_of_what_they_sent_and_stop_nobody() {
     })
     .await;
     let event = r#"{"requestId":"1","userId":"alice","endpoint":"/v1/scrape","timestamp":"2026-11-22T07:01:02Z","statusCode":200}"#;
-    // The key is known from here on: on a busy machine, forty that look it up at once are told to retry.
-    let first = event.as_bytes().to_vec();
-    let first = post(
-        &stand,
-        "/api/v1/events",
-        "application/json",
-        "identity",
-        first,
-    )
-    .await;
-    assert_eq!(first.status.as_u16(), 204, "{:?}", first.body);
+    // The key is known from here on: on a busy machine, who looks it up may be told to retry.
+    let start = Instant::now();
+    loop {
+        let body = event.as_bytes().to_vec();
+        let first = post(
+            &stand,
+            "/api/v1/events",
+            "application/json",
+            "identity",
+            body,
+        )
+        .await;
+        match first.status.as_u16() {
+            204 => break,
+            503 if start.elapsed() < SOON => {}
+            _ => panic!("{:?}", first.body),
+        }
+    }
     // Each sends a little of its body, and ends it only when the good ones have their answers. Before, eight of them took all the room there was:
     // then the good ones waited until the slow ones were cut off.
     const SENDERS: usize = 40;
