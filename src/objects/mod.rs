@@ -193,22 +193,10 @@ impl Objects {
         Ok(found.map(|meta| meta.size))
     }
 
-    /// A part of a file; `None`: there is no such file.
+    /// Parts of a file, in their order; `None`: there is no such file.
     ///
     /// # Errors
     /// As [`Objects::put`]; also if the file is shorter.
-    pub async fn get_range(
-        &self,
-        path: &str,
-        range: Range<u64>,
-    ) -> Result<Option<Bytes>, ObjectsError> {
-        self.found(self.objects.get_range(&self.path(path), range).await)
-    }
-
-    /// Several parts of a file, in their order; `None`: there is no such file.
-    ///
-    /// # Errors
-    /// As [`Objects::get_range`].
     pub async fn get_ranges(
         &self,
         path: &str,

@@ -212,9 +212,8 @@ impl Closing {
             .await?;
         let month = file.month;
         let claims = read.into_iter();
-        Ok(claims
-            .map(|claim| CumulativeClaim { month, claim })
-            .collect())
+        let claims = claims.map(|claim| CumulativeClaim { month, claim });
+        Ok(claims.collect())
     }
 
     async fn claim_of(
