@@ -57,20 +57,28 @@ impl Hashing {
         }
     }
 
+    fn add(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+
+    fn sha256(self) -> String {
+        encode_string(self.hash.finish().as_ref())
+    }
+
     /// What the record of a close says of the file.
     fn entry(self, name: FileName) -> FileEntry {
         FileEntry {
             name: name.kind.to_string(),
             bytes: self.bytes,
-            sha256: encode_string(self.hash.finish().as_ref()),
+            sha256: self.sha256(),
         }
     }
 }
 
 impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hash.update(bytes);
-        self.bytes += bytes.len() as u64;
+        self.add(bytes);
         Ok(bytes.len())
     }
 
@@ -270,7 +278,7 @@ struct Checked {
     place: String,
     sha256: String,
     pieces: BoxStream<'static, Result<Bytes, ObjectsError>>,
-    hash: Context,
+    hashed: Hashing,
     /// The last piece that was read.
     held: Bytes,
 }
@@ -289,7 +297,7 @@ pub(super) fn checked(
         place: place.to_owned(),
         sha256,
         pieces,
-        hash: Context::new(&SHA256),
+        hashed: Hashing::new(),
         held: Bytes::new(),
     };
     let next = |checked: Option<Checked>| async move {
@@ -298,7 +306,7 @@ pub(super) fn checked(
             match checked.pieces.next().await {
                 Some(Ok(piece)) if piece.is_empty() => {}
                 Some(Ok(piece)) => {
-                    checked.hash.update(&piece);
+                    checked.hashed.add(&piece);
                     let before = std::mem::replace(&mut checked.held, piece);
                     if !before.is_empty() {
                         return Some((Ok(before), Some(checked)));
@@ -314,7 +322,7 @@ pub(super) fn checked(
 
 impl Checked {
     fn last(self) -> Option<Result<Bytes, ObjectsError>> {
-        if encode_string(self.hash.finish().as_ref()) == self.sha256 {
+        if self.hashed.sha256() == self.sha256 {
             return (!self.held.is_empty()).then_some(Ok(self.held));
         }
         let (file, place) = (self.name, self.place);
