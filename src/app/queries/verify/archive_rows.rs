@@ -157,33 +157,29 @@ impl CoveredFiles {
             bytes: 0,
         };
         for folder in folders {
-            let path = name.path_in(*folder);
-            let place = store.place().to_owned();
-            let file = FileOfRange {
-                path,
-                place,
-                file: (),
+            let at = Located {
+                path: name.path_in(*folder),
+                place: store.place().to_owned(),
             };
-            let bytes = store.get(&file.path).await;
+            let bytes = store.get(&at.path).await;
             let bytes = bytes.and_then(|bytes| bytes.ok_or(ArchiveError::Gone));
-            let bytes = bytes.map_err(|error| file.fault(error))?;
+            let bytes = bytes.map_err(|error| at.fault(error))?;
             range.bytes += bytes.len();
-            let opened = ArchiveFile::open_at(*folder, *name, bytes);
-            let opened = opened.map_err(|error| file.fault(error))?;
-            range.files.push(file.with(opened));
+            let file = ArchiveFile::open_at(*folder, *name, bytes);
+            let file = file.map_err(|error| at.fault(error))?;
+            range.files.push(FileOfRange { at, file });
         }
         Ok(range)
     }
 }
 
-/// A file of a range, with where it is.
-struct FileOfRange<F = ArchiveFile> {
+/// Where a file is.
+struct Located {
     path: String,
     place: String,
-    file: F,
 }
 
-impl<F> FileOfRange<F> {
+impl Located {
     fn fault(&self, error: ArchiveError) -> FileError {
         FileError {
             path: self.path.clone(),
@@ -191,14 +187,12 @@ impl<F> FileOfRange<F> {
             error,
         }
     }
+}
 
-    fn with<G>(self, file: G) -> FileOfRange<G> {
-        FileOfRange {
-            path: self.path,
-            place: self.place,
-            file,
-        }
-    }
+/// A file of a range.
+struct FileOfRange {
+    at: Located,
+    file: ArchiveFile,
 }
 
 /// The files that hold a range of the log: one per folder.
@@ -230,7 +224,7 @@ fn in_turn<E: From<FileError>>(
             match piece {
                 Decoded::Batch(range, file, batch) => {
                     (0..batch.len()).try_for_each(|row| {
-                        let row = batch.row(row).map_err(|error| file.fault(error))?;
+                        let row = batch.row(row).map_err(|error| file.at.fault(error))?;
                         each(&range.gaps, &row)
                     })?;
                 }
@@ -259,7 +253,7 @@ fn decode<'p>(portion: &'p [RangeOfLog], columns: Columns, out: &SyncSender<Deco
         for group in 0..file.file.groups() {
             let piece = match file.file.read_group(group, columns) {
                 Ok(batch) => Decoded::Batch(range, file, batch),
-                Err(error) => Decoded::Failed(file.fault(error)),
+                Err(error) => Decoded::Failed(file.at.fault(error)),
             };
             let is_last = matches!(piece, Decoded::Failed(_));
             if out.send(piece).is_err() || is_last {
@@ -293,7 +287,7 @@ impl OpenFile<'_> {
         (self.batch, self.row) = (None, 0);
         while self.batch.is_none() && self.group < self.file.file.groups() {
             let batch = self.file.file.read_group(self.group, columns);
-            let batch = batch.map_err(|error| self.file.fault(error))?;
+            let batch = batch.map_err(|error| self.file.at.fault(error))?;
             self.group += 1;
             self.batch = Some(batch).filter(|batch| !batch.is_empty());
         }
@@ -302,7 +296,7 @@ impl OpenFile<'_> {
 
     fn current(&self) -> Result<Option<ArchivedRequest<'_>>, FileError> {
         let row = self.batch.as_ref().map(|batch| batch.row(self.row));
-        row.transpose().map_err(|error| self.file.fault(error))
+        row.transpose().map_err(|error| self.file.at.fault(error))
     }
 
     fn advance(&mut self, columns: Columns) -> Result<(), FileError> {
