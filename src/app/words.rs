@@ -61,8 +61,16 @@ pub fn counted(count: u64, thing: &str) -> String {
 
 /// An amount of points: `1 point`, `0.3 points`.
 pub fn in_points(points: Points) -> String {
-    let s = if points == Points::whole(1) { "" } else { "s" };
-    format!("{points} point{s}")
+    format!("{points} {}", noun_of(points))
+}
+
+/// `point` or `points`.
+pub fn noun_of(points: Points) -> &'static str {
+    if points == Points::whole(1) {
+        "point"
+    } else {
+        "points"
+    }
 }
 
 /// A number with its thousands apart: `1,500,000`.

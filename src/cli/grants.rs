@@ -10,6 +10,7 @@ use super::price_import::type_yes;
 use super::session::{Session, by};
 use crate::app::commands::{Adjusted, Booked, Doubt, NewAdjustment, NewCredit};
 use crate::app::queries::{CreditLine, CreditPage, Credits, LedgerOrder, Queries, QueryError};
+use crate::app::words::noun_of;
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::ops::config::Config;
@@ -175,12 +176,8 @@ fn report(account: &Account, key: &str, adjusted: &Adjusted, is_json: bool) -> D
         }))?;
     } else if adjusted.is_new {
         let sign = if points < Points::ZERO { "" } else { "+" };
-        let s = if points.0.abs() == Points::whole(1).0 {
-            ""
-        } else {
-            "s"
-        };
-        out.line(format!("{account}: {sign}{points} point{s} in the bonus of {month}; `tidemark wait` returns once they are visible"))?;
+        let noun = noun_of(Points(points.0.abs()));
+        out.line(format!("{account}: {sign}{points} {noun} in the bonus of {month}; `tidemark wait` returns once they are visible"))?;
     } else {
         out.line(format!(
             "{account}: already granted under the key {key}; nothing was changed"

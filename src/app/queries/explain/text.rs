@@ -5,7 +5,7 @@ use super::shares::{Beneficiary, Floored};
 use super::view::{
     CostItem, CostLine, CostStep, Explanation, PointsStep, Section, TierFound, View,
 };
-use crate::app::words::{decimal, grouped, in_points, percent, times};
+use crate::app::words::{decimal, grouped, in_points, noun_of, percent, times};
 use crate::domain::amount::{Bp, Points};
 
 /// All sections, in the order of rating.
@@ -153,12 +153,7 @@ fn rules(of: &Explanation) -> Vec<String> {
 }
 
 fn base_points(base: Points) -> String {
-    let noun = if base == Points::whole(1) {
-        "point"
-    } else {
-        "points"
-    };
-    format!("{base} base {noun}")
+    format!("{base} base {}", noun_of(base))
 }
 
 fn points(of: &Explanation) -> Vec<String> {
