@@ -20,13 +20,13 @@ use super::stand::{Answer, Stand};
 
 /// A debug build on a busy machine is slow; before there were bounds these took minutes.
 const SOON: Duration = Duration::from_secs(20);
+const EVENTS: &str = "/api/v1/events";
+const JSON: &str = "application/json";
 
 /// Bodies that unpack into more than any request may hold; path, Content-Type, body.
 pub fn bombs(bytes: usize) -> Vec<(&'static str, &'static str, &'static str, Vec<u8>)> {
-    const EVENTS: &str = "/api/v1/events";
     const LITELLM: &str = "/api/v1/events/litellm";
     const OTLP: &str = "/api/v1/events/otlp";
-    const JSON: &str = "application/json";
     let fill = |begin: &str, unit: &[u8], end: &str| {
         let count = (bytes - begin.len() - end.len()) / unit.len();
         [begin.as_bytes(), &unit.repeat(count), end.as_bytes()].concat()
@@ -159,6 +159,11 @@ async fn post(
     stand.send(request.body(body.into()).unwrap()).await
 }
 
+/// An event in our own form, or the beginning of one, as it is.
+async fn post_event(stand: &Stand, body: impl Into<Body>) -> Answer {
+    post(stand, EVENTS, JSON, "identity", body).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_body_that_unpacks_into_millions_of_items_is_refused_soon() {
     let stand = Stand::new().await;
@@ -250,14 +255,7 @@ async fn slow_senders_hold_the_room_of_what_they_sent_and_stop_nobody() {
     let start = Instant::now();
     loop {
         let body = event.as_bytes().to_vec();
-        let first = post(
-            &stand,
-            "/api/v1/events",
-            "application/json",
-            "identity",
-            body,
-        )
-        .await;
+        let first = post_event(&stand, body).await;
         match first.status.as_u16() {
             204 => break,
             503 if start.elapsed() < SOON => {}
@@ -279,13 +277,7 @@ async fn slow_senders_hold_the_room_of_what_they_sent_and_stop_nobody() {
                 Ok::<_, std::io::Error>(Bytes::from_static(b"}"))
             };
             let body = stream::iter([Ok::<_, std::io::Error>(begin)]).chain(stream::once(rest));
-            post(
-                &stand,
-                "/api/v1/events",
-                "application/json",
-                "identity",
-                Body::from_stream(body),
-            )
+            post_event(&stand, Body::from_stream(body))
         })
         .collect();
     let slow = futures::future::join_all(senders);
@@ -324,14 +316,7 @@ async fn a_body_that_trickles_is_cut_off_long_before_the_request_times_out() {
     });
     let begun = Instant::now();
     let body = Body::from_stream(trickle);
-    let answer = post(
-        &stand,
-        "/api/v1/events",
-        "application/json",
-        "identity",
-        body,
-    )
-    .await;
+    let answer = post_event(&stand, body).await;
     assert_eq!(answer.code(), (408, "body_timeout".to_owned()));
     assert!(
         begun.elapsed() < Duration::from_secs(30),
